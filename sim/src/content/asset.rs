@@ -1,0 +1,168 @@
+//! Asset packages as zip files in memory. The vendor does not publish the inner layout; this one
+//! is made up, of the size and the likeness (successive exports hardly differ) that matter.
+
+use std::io::{Cursor, Write};
+
+use serde_json::{Value, json};
+use zip::result::ZipResult;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, DateTime, ZipWriter};
+
+use crate::prng::{Prng, below, happens, hash, hex_id};
+
+/// How often an asset has changed since the export before.
+const CHANGE_PROBABILITY: f64 = 0.03;
+
+/// An application or a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Item {
+    pub(crate) id: String,
+    pub(crate) name: String,
+}
+
+/// What an asset package is about.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AssetScope {
+    pub(crate) instance_id: String,
+    pub(crate) instance_name: String,
+    pub(crate) apps: Vec<Item>,
+    pub(crate) tasks: Vec<Item>,
+    /// How many exports of the instance came before.
+    pub(crate) export_number: u64,
+    /// Seed of the assets themselves, the same for all exports of a world.
+    pub(crate) seed: u64,
+}
+
+pub(super) fn build(scope: &AssetScope) -> ZipResult<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let manifest = json!({
+        "format": "roma-assets",
+        "version": "1.2",
+        "instance": {"id": scope.instance_id, "name": scope.instance_name},
+        "export": scope.export_number,
+        "apps": scope.apps.iter().map(|app| json!({
+            "id": app.id, "name": app.name, "file": app_file(app),
+        })).collect::<Vec<_>>(),
+        "tasks": scope.tasks.iter().map(|task| json!({
+            "id": task.id, "name": task.name, "file": task_file(task),
+        })).collect::<Vec<_>>(),
+    });
+    add(&mut zip, "manifest.json", &manifest)?;
+    for app in &scope.apps {
+        add(&mut zip, &app_file(app), &app_json(scope, app))?;
+    }
+    for task in &scope.tasks {
+        add(&mut zip, &task_file(task), &task_json(scope, task))?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+pub(super) fn stored_zip(bytes: u64, seed: u64) -> ZipResult<Vec<u8>> {
+    let size = usize::try_from(bytes).unwrap_or(0);
+    let mut data = vec![0; size];
+    Prng::new(seed).fill(&mut data);
+    let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(size + 512)));
+    let options = options(CompressionMethod::Stored).large_file(bytes >= u64::from(u32::MAX));
+    zip.start_file("assets.bin", options)?;
+    zip.write_all(&data)?;
+    Ok(zip.finish()?.into_inner())
+}
+
+fn options(method: CompressionMethod) -> SimpleFileOptions {
+    // A fixed date: the same assets give the same bytes.
+    SimpleFileOptions::default()
+        .compression_method(method)
+        .last_modified_time(DateTime::default())
+}
+
+fn add(zip: &mut ZipWriter<Cursor<Vec<u8>>>, name: &str, value: &Value) -> ZipResult<()> {
+    zip.start_file(name, options(CompressionMethod::Deflated))?;
+    let text = format!("{value:#}\n");
+    zip.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn app_file(app: &Item) -> String {
+    format!("apps/{}.json", app.id)
+}
+
+fn task_file(task: &Item) -> String {
+    format!("tasks/{}.json", task.id)
+}
+
+/// How often the asset has changed up to this export.
+fn revision(scope: &AssetScope, asset: &str) -> usize {
+    (1..=scope.export_number)
+        .filter(|number| happens(hash(scope.seed, asset, *number), CHANGE_PROBABILITY))
+        .count()
+}
+
+fn app_json(scope: &AssetScope, app: &Item) -> Value {
+    let apis = 4 + below(hash(scope.seed, &app.id, 0), 9);
+    json!({
+        "id": app.id,
+        "name": app.name,
+        "revision": revision(scope, &app.id),
+        "remark": format!("application {} of {}", app.name, scope.instance_name),
+        "apis": (0..apis).map(|number| api_json(scope, app, number)).collect::<Vec<_>>(),
+        "topics": (0..apis / 3).map(|number| json!({
+            "name": format!("{}-events-{number}", app.name),
+            "partitions": 3,
+            "permission": "all",
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn api_json(scope: &AssetScope, app: &Item, number: usize) -> Value {
+    const METHODS: [&str; 4] = ["GET", "PUT", "POST", "DELETE"];
+    const NOUNS: [&str; 6] = [
+        "orders",
+        "parts",
+        "invoices",
+        "shipments",
+        "devices",
+        "readings",
+    ];
+    let word = format!("{}/{number}", app.id);
+    let dice = hash(scope.seed, &word, 0);
+    let noun = NOUNS[below(dice, NOUNS.len())];
+    let revision = revision(scope, &word);
+    json!({
+        "id": hex_id(scope.seed, &word, 0),
+        "name": format!("{noun}-{number}"),
+        "req_method": METHODS[below(dice >> 8, METHODS.len())],
+        "req_uri": format!("/v1/{noun}/{{id}}"),
+        "auth_type": "APP",
+        "revision": revision,
+        "release": hex_id(scope.seed, &word, 1 + u64::try_from(revision).unwrap_or(0)),
+        "backend_api": {
+            "req_protocol": "HTTPS",
+            "url_domain": format!("backend-{:02}.internal:8443", dice % 40),
+            "timeout": 1000 * (1 + dice % 30),
+            "retry_count": dice % 3,
+        },
+        "req_params": [
+            {"name": "id", "location": "PATH", "type": "STRING", "required": 1},
+            {"name": "page", "location": "QUERY", "type": "NUMBER", "required": 2},
+        ],
+    })
+}
+
+fn task_json(scope: &AssetScope, task: &Item) -> Value {
+    let dice = hash(scope.seed, &task.id, 0);
+    let revision = revision(scope, &task.id);
+    json!({
+        "task_id": task.id,
+        "task_name": task.name,
+        "revision": revision,
+        "version": hex_id(scope.seed, &task.id, 1 + u64::try_from(revision).unwrap_or(0)),
+        "schedule": {"kind": "cron", "cron": format!("0 {} {} * * ?", dice % 60, dice % 24)},
+        "source": {"type": "MYSQL", "table": format!("t_{:04x}", dice >> 48)},
+        "target": {"type": "KAFKA", "topic": format!("topic-{:02}", dice % 25)},
+        "mapping": (0..6 + below(dice >> 16, 10)).map(|column| json!({
+            "source": format!("col_{column:02}"),
+            "target": format!("field_{column:02}"),
+            "type": "VARCHAR",
+        })).collect::<Vec<_>>(),
+    })
+}

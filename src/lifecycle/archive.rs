@@ -1,0 +1,128 @@
+//! One archive: everything the catalog knows of it, and how an event changes it.
+
+use super::state::{Event, State};
+use super::transition::{IllegalTransition, transition};
+use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
+
+/// When the stages of a life were reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Milestones {
+    /// ROMA accepted the job, or it was adopted.
+    pub accepted_at: Option<Timestamp>,
+    /// ROMA offered the package.
+    pub ready_at: Option<Timestamp>,
+    /// The whole package was durable in staging.
+    pub downloaded_at: Option<Timestamp>,
+    /// The package lay in the vault.
+    pub stored_at: Option<Timestamp>,
+    /// The stored file was last read back and compared.
+    pub verified_at: Option<Timestamp>,
+    /// The file was gone.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// Our record of one package: part `part` of its snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archive {
+    /// The `id` of the view `archives`.
+    pub id: ArchiveId,
+    /// The run it belongs to.
+    pub snapshot: SnapshotId,
+    /// The configured instance it comes from.
+    pub instance: Name,
+    /// The configured export, or `watched`.
+    pub export: Name,
+    /// 1 for the first part of the snapshot.
+    pub part: u32,
+    /// 0 for the first try of this part, n for the n-th export after a loss.
+    pub generation: u32,
+    /// The lost archive that this one replaces.
+    pub replaces: Option<ArchiveId>,
+    /// What the job exports; `None` when the job was started elsewhere.
+    pub scope: Option<Scope>,
+    /// When the run fell due.
+    pub scheduled_at: Timestamp,
+    /// Counts the events; a writer that saw an older one is refused.
+    pub revision: i64,
+    /// Failed attempts of the present step.
+    pub attempts: u32,
+    /// GETs of the package that were begun, in all.
+    pub downloads: u32,
+    /// The next step is not due before this moment.
+    pub not_before: Timestamp,
+    /// Where it stands.
+    pub state: State,
+    /// When it got there.
+    pub milestones: Milestones,
+    /// The last thing that went wrong, in words; stays until a step succeeds.
+    pub last_error: Option<String>,
+}
+
+impl Archive {
+    /// This archive after `event` happened at `at`.
+    pub fn apply(&self, event: &Event, at: Timestamp) -> Result<Self, IllegalTransition> {
+        let mut next = self.clone();
+        next.state = transition(self.state.clone(), event)?;
+        next.revision += 1;
+        next.not_before = at;
+        match event {
+            Event::RequestPostponed { failure, not_before }
+            | Event::PollPostponed { failure, not_before }
+            | Event::DownloadPostponed { failure, not_before }
+            | Event::DownloadInterrupted { failure, not_before }
+            | Event::PackPostponed { failure, not_before }
+            | Event::DeletionPostponed { failure, not_before } => {
+                next.attempts += 1;
+                next.not_before = *not_before;
+                next.last_error = Some(failure.message.clone());
+            }
+            Event::RequestRefused { failure, .. } | Event::RequestUnanswered { failure } => {
+                next.attempts += 1;
+                next.last_error = Some(failure.message.clone());
+            }
+            Event::JobFailed { reasons } => next.last_error = Some(reasons.clone()),
+            Event::PackageLost { message, .. } | Event::FileDamaged { message } => {
+                next.last_error = Some(message.clone());
+            }
+            Event::PackageDuplicate { claimed_by, .. } => {
+                next.last_error = Some(format!("{claimed_by} already has this package"));
+            }
+            // The intent of a step says nothing yet about how it ends.
+            Event::RequestStarted | Event::DeletionStarted => {}
+            Event::DownloadStarted => next.downloads += 1,
+            Event::JobAccepted { .. }
+            | Event::JobSucceeded { .. }
+            | Event::DownloadFinished { .. }
+            | Event::FileStored { .. }
+            | Event::FileVerified
+            | Event::DeletionRevoked
+            | Event::FileDeleted => {
+                next.attempts = 0;
+                next.last_error = None;
+            }
+            Event::DeletionDecided { purge_at, .. } => {
+                next.attempts = 0;
+                next.not_before = *purge_at;
+            }
+        }
+        next.milestones.reach(event, at);
+        Ok(next)
+    }
+}
+
+impl Milestones {
+    fn reach(&mut self, event: &Event, at: Timestamp) {
+        match event {
+            Event::JobAccepted { .. } => self.accepted_at = Some(at),
+            Event::JobSucceeded { .. } => self.ready_at = Some(at),
+            Event::DownloadFinished { .. } => self.downloaded_at = Some(at),
+            Event::FileStored { .. } => {
+                self.stored_at = Some(at);
+                self.verified_at = Some(at);
+            }
+            Event::FileVerified => self.verified_at = Some(at),
+            Event::FileDeleted => self.deleted_at = Some(at),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What a failed attempt means, and when the next one may begin.
+//!
+//! Every failure answers two questions: *may it be retried?* ([`FailureClass`]) and *could it have
+//! happened?* ([`Effect`]). Adapters hold no retry loops; the answer becomes a stored event with
+//! the moment of the next attempt, so a retry survives a restart.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::archive::Archive;
+use super::state::{Event, FailureCause, LossCause, State};
+use crate::model::{ArchiveId, Timestamp};
+
+/// May it be retried, and how eagerly?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// It may work the next time: network, server fault, local I/O.
+    Transient,
+    /// ROMA runs another asset job of this user: a normal wait (contract 7, ROMA 10012).
+    Busy,
+    /// The gateway asks for patience (429).
+    Throttled,
+    /// The credential was refused. One renewal, then a pause: repeated refusals lock the user or
+    /// the key (contract 6.1, 6.2).
+    Unauthorized,
+    /// It will not work until somebody changes something.
+    Permanent,
+    /// ROMA says that the thing asked for no longer exists.
+    Gone,
+    /// This machine is not ready: no space, no permission. The package waits at ROMA meanwhile.
+    Local,
+}
+
+/// Could the effect have happened in spite of the failure?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Certainly not.
+    NotDone,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A failed attempt, as stored in the event's detail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// May it be retried?
+    pub class: FailureClass,
+    /// Could it have happened?
+    pub effect: Effect,
+    /// For people: what failed and why, without secrets.
+    pub message: String,
+    /// The server's own wish, already measured against its clock.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub retry_after_ms: Option<u64>,
+}
+
+/// How patient the daemon is with ROMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two looks at a young job (`limits.poll_interval`).
+    pub poll_interval: Duration,
+    /// Between two looks at an old job (`limits.poll_interval_max`).
+    pub poll_interval_max: Duration,
+}
+
+/// Attempts to start a job before the run is given up; the next scheduled run starts afresh.
+pub const REQUEST_ATTEMPTS: u32 = 20;
+/// Refused or unreadable answers about a job before it counts as lost.
+const POLL_ATTEMPTS: u32 = 20;
+/// GETs of one package that broke off half-way before it counts as lost. Each of them was begun
+/// only because ROMA still offered the package.
+const DOWNLOAD_ATTEMPTS: u32 = 8;
+
+const BACKOFF_BASE: Duration = Duration::from_secs(1);
+const BACKOFF_CAP: Duration = Duration::from_secs(300);
+/// A pause long enough for the gateway's lock of five minutes to run out (contract 6.2).
+const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(330);
+/// What a person has to mend is tried again rarely.
+const PERMANENT_PAUSE: Duration = Duration::from_secs(900);
+const BUSY_PAUSE: Duration = Duration::from_secs(10);
+/// The server may not put us off for longer than this, whatever it says.
+const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+
+/// The event that a failed attempt of the present step is. Only archives in a state with a step
+/// can fail; for any other the answer is `None`, which is a bug of the caller.
+pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Option<Event> {
+    let not_before = now.plus(delay(archive.id, archive.attempts, &failure));
+    let exhausted = |limit: u32| archive.attempts + 1 >= limit;
+    let event = match &archive.state {
+        State::Scheduled | State::Requesting => match (failure.effect, failure.class) {
+            (Effect::Unknown, _) => Event::RequestUnanswered { failure },
+            (_, FailureClass::Permanent | FailureClass::Gone) => {
+                Event::RequestRefused { cause: FailureCause::Refused, failure }
+            }
+            (_, FailureClass::Busy) => Event::RequestPostponed { failure, not_before },
+            _ if exhausted(REQUEST_ATTEMPTS) => {
+                Event::RequestRefused { cause: FailureCause::AttemptsExhausted, failure }
+            }
+            _ => Event::RequestPostponed { failure, not_before },
+        },
+        State::Running { .. } => match failure.class {
+            FailureClass::Gone => {
+                Event::PackageLost { cause: LossCause::JobVanished, message: failure.message }
+            }
+            FailureClass::Permanent if exhausted(POLL_ATTEMPTS) => {
+                Event::PackageLost { cause: LossCause::JobUnreadable, message: failure.message }
+            }
+            _ => Event::PollPostponed { failure, not_before },
+        },
+        State::Ready(_) => Event::DownloadPostponed { failure, not_before },
+        State::Downloading(_) => match (failure.effect, failure.class) {
+            (_, FailureClass::Gone) => {
+                Event::PackageLost { cause: LossCause::PackageGone, message: failure.message }
+            }
+            (Effect::NotDone, _) => Event::DownloadPostponed { failure, not_before },
+            (Effect::Unknown, _) if archive.downloads >= DOWNLOAD_ATTEMPTS => Event::PackageLost {
+                cause: LossCause::DownloadsExhausted,
+                message: failure.message,
+            },
+            (Effect::Unknown, _) => Event::DownloadInterrupted { failure, not_before },
+        },
+        State::Downloaded { .. } => match failure.class {
+            FailureClass::Gone => {
+                Event::PackageLost { cause: LossCause::StagedFileLost, message: failure.message }
+            }
+            _ => Event::PackPostponed { failure, not_before },
+        },
+        State::Deleting(..) => Event::DeletionPostponed { failure, not_before },
+        State::Stored(_)
+        | State::Trashed(..)
+        | State::Deleted(..)
+        | State::Damaged(_)
+        | State::Failed { .. }
+        | State::Lost { .. } => return None,
+    };
+    Some(event)
+}
+
+/// How long to wait before the next attempt.
+fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
+    let own = match failure.class {
+        FailureClass::Busy => BUSY_PAUSE,
+        // The first refusal may be an expired token: the next attempt brings a new one.
+        FailureClass::Unauthorized if attempts == 0 => Duration::ZERO,
+        FailureClass::Unauthorized => UNAUTHORIZED_PAUSE,
+        FailureClass::Permanent => PERMANENT_PAUSE,
+        FailureClass::Transient
+        | FailureClass::Throttled
+        | FailureClass::Gone
+        | FailureClass::Local => backoff(seed(id), attempts),
+    };
+    let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
+    own.max(wished.min(RETRY_AFTER_CAP))
+}
+
+/// Exponential backoff with full jitter: anything between a tenth of a second and the ceiling for
+/// this attempt. The same seed and attempt give the same delay, so a run can be replayed.
+pub fn backoff(seed: u64, attempts: u32) -> Duration {
+    let ceiling = BACKOFF_BASE.saturating_mul(1 << attempts.min(16)).min(BACKOFF_CAP);
+    let ceiling = u64::try_from(ceiling.as_millis()).unwrap_or(u64::MAX);
+    let jitter = mix(seed ^ (u64::from(attempts) << 48)) % ceiling;
+    Duration::from_millis(jitter.max(100))
+}
+
+/// How long to wait before looking at a running job again: growing by half each time, from the
+/// shortest to the longest interval, spread by up to a tenth so that jobs do not move in step.
+pub fn poll_delay(id: ArchiveId, polls: u32, pace: Pace) -> Duration {
+    let grown = (0..polls.min(32)).fold(pace.poll_interval, |interval, _| {
+        (interval + interval / 2).min(pace.poll_interval_max)
+    });
+    let grown = grown.min(pace.poll_interval_max);
+    let tenth = u64::try_from(grown.as_millis() / 10).unwrap_or(u64::MAX).max(1);
+    grown.saturating_sub(Duration::from_millis(mix(seed(id) ^ u64::from(polls)) % tenth))
+}
+
+/// The generation of the archive that replaces `lost`, when there may be one: at most `reexports`
+/// times, and never for a job that was started elsewhere, whose scope we do not know.
+pub fn replacement_generation(lost: &Archive, reexports: u32) -> Option<u32> {
+    let is_loss = matches!(lost.state, State::Lost { .. });
+    let again = lost.generation + 1;
+    (is_loss && lost.scope.is_some() && again <= reexports).then_some(again)
+}
+
+fn seed(id: ArchiveId) -> u64 {
+    mix(id.0.unsigned_abs())
+}
+
+/// `SplitMix64`: a small, well-spread hash.
+const fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+#[path = "retry_tests.rs"]
+mod tests;

@@ -1,0 +1,336 @@
+//! Where an archive can stand, and everything that can happen to it.
+
+use serde::{Deserialize, Serialize};
+
+use super::retry::Failure;
+use crate::model::{
+    ArchiveId, Content, Format, JobId, PackageId, StoredFile, Timestamp, UnknownWord,
+};
+
+/// A package that ROMA offers for its one download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The job that made it.
+    pub job: JobId,
+    /// The package; a GET of it is destructive (contract 3).
+    pub package: PackageId,
+}
+
+/// A package that we hold as a file of the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// Where it came from.
+    pub offer: Offer,
+    /// The package byte for byte, as ROMA sent it.
+    pub raw: Content,
+    /// The file that holds it.
+    pub file: StoredFile,
+}
+
+/// Why a file goes, kept in its tombstone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// The retention rule in words.
+    pub reason: String,
+    /// Digest of the policy that decided, to find the configuration of that day.
+    pub policy: Option<String>,
+}
+
+/// Why an archive came to nothing without a package being lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCause {
+    /// ROMA refused to start the job, and trying again would not help.
+    Refused,
+    /// ROMA could not be brought to start the job in all attempts.
+    AttemptsExhausted,
+    /// The job ran and ROMA reports it as failed.
+    JobFailed,
+    /// Another archive already holds, or held, the package that this job offers.
+    DuplicatePackage,
+}
+
+/// Why a package, or a job that may have made one, is out of reach for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossCause {
+    /// The answer to the start of the job was lost; ROMA has no call that lists jobs (contract 1).
+    RequestUnanswered,
+    /// ROMA no longer knows the job (contract U13).
+    JobVanished,
+    /// The job never ended within the deadline (contract U13).
+    JobStuck,
+    /// The job's answer stays unreadable or refused.
+    JobUnreadable,
+    /// ROMA says that the package was fetched or has expired (contract U3, U12).
+    PackageGone,
+    /// Transfers broke off again and again, though ROMA went on offering the package.
+    DownloadsExhausted,
+    /// The staged file vanished or changed before it was packed.
+    StagedFileLost,
+}
+
+/// Where an archive stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Due; nothing is outstanding at ROMA.
+    Scheduled,
+    /// In doubt: ROMA may have started the job.
+    Requesting,
+    /// ROMA runs the job, or has to be asked what became of it.
+    Running {
+        /// The job to ask for.
+        job: JobId,
+    },
+    /// The package waits at ROMA for its one download.
+    Ready(Offer),
+    /// In doubt: the package may be consumed, and its bytes may lie in staging.
+    Downloading(Offer),
+    /// The whole package is durable in staging. From here ROMA is no longer needed.
+    Downloaded {
+        /// Where it came from.
+        offer: Offer,
+        /// What lies in staging.
+        raw: Content,
+        /// What it looks like.
+        format: Format,
+    },
+    /// The package lies in the vault, read back and compared.
+    Stored(Holding),
+    /// Retention has decided; the file is still there and `undelete` brings it back.
+    Trashed(Holding, Deletion),
+    /// In doubt: the file may be gone.
+    Deleting(Holding, Deletion),
+    /// A tombstone: the file is gone, the record stays for ever.
+    Deleted(Holding, Deletion),
+    /// The file is missing or is not what it was.
+    Damaged(Holding),
+    /// There was never a package to keep.
+    Failed {
+        /// The job, when there was one.
+        job: Option<JobId>,
+        /// Why.
+        cause: FailureCause,
+    },
+    /// A package is out of reach, or must be taken for it.
+    Lost {
+        /// The job, when its identifier is known.
+        job: Option<JobId>,
+        /// The package, when its identifier is known.
+        package: Option<PackageId>,
+        /// Why.
+        cause: LossCause,
+    },
+}
+
+/// The name of a state, without what belongs to it: the words of the public views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "each is explained at the variant of `State` of the same name")]
+pub enum StateWord {
+    Scheduled,
+    Requesting,
+    Running,
+    Ready,
+    Downloading,
+    Downloaded,
+    Stored,
+    Trashed,
+    Deleting,
+    Deleted,
+    Damaged,
+    Failed,
+    Lost,
+}
+
+impl StateWord {
+    /// All states, in the order of a life.
+    pub const ALL: [Self; 13] = [
+        Self::Scheduled,
+        Self::Requesting,
+        Self::Running,
+        Self::Ready,
+        Self::Downloading,
+        Self::Downloaded,
+        Self::Stored,
+        Self::Trashed,
+        Self::Deleting,
+        Self::Deleted,
+        Self::Damaged,
+        Self::Failed,
+        Self::Lost,
+    ];
+
+    /// The word in the catalog, on the screen and in the documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Requesting => "requesting",
+            Self::Running => "running",
+            Self::Ready => "ready",
+            Self::Downloading => "downloading",
+            Self::Downloaded => "downloaded",
+            Self::Stored => "stored",
+            Self::Trashed => "trashed",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Damaged => "damaged",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// Whether an archive in this state still has its way to the vault before it.
+    pub const fn is_unfinished(self) -> bool {
+        matches!(
+            self,
+            Self::Scheduled
+                | Self::Requesting
+                | Self::Running
+                | Self::Ready
+                | Self::Downloading
+                | Self::Downloaded
+        )
+    }
+
+    /// Whether a job or a package of this archive occupies its account at ROMA: only one asset job
+    /// of a user may run (contract 1), and none may start while a package waits (contract U9).
+    pub const fn occupies_account(self) -> bool {
+        matches!(self, Self::Requesting | Self::Running | Self::Ready | Self::Downloading)
+    }
+}
+
+impl std::fmt::Display for StateWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for StateWord {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| UnknownWord::new("state", word))
+    }
+}
+
+impl State {
+    /// The name of this state.
+    pub const fn word(&self) -> StateWord {
+        match self {
+            Self::Scheduled => StateWord::Scheduled,
+            Self::Requesting => StateWord::Requesting,
+            Self::Running { .. } => StateWord::Running,
+            Self::Ready(_) => StateWord::Ready,
+            Self::Downloading(_) => StateWord::Downloading,
+            Self::Downloaded { .. } => StateWord::Downloaded,
+            Self::Stored(_) => StateWord::Stored,
+            Self::Trashed(..) => StateWord::Trashed,
+            Self::Deleting(..) => StateWord::Deleting,
+            Self::Deleted(..) => StateWord::Deleted,
+            Self::Damaged(_) => StateWord::Damaged,
+            Self::Failed { .. } => StateWord::Failed,
+            Self::Lost { .. } => StateWord::Lost,
+        }
+    }
+
+    /// The job at ROMA, as far as it is known.
+    pub const fn job(&self) -> Option<&JobId> {
+        match self {
+            Self::Scheduled | Self::Requesting => None,
+            Self::Running { job } => Some(job),
+            Self::Failed { job, .. } | Self::Lost { job, .. } => job.as_ref(),
+            Self::Ready(offer) | Self::Downloading(offer) | Self::Downloaded { offer, .. } => {
+                Some(&offer.job)
+            }
+            Self::Stored(held)
+            | Self::Damaged(held)
+            | Self::Trashed(held, _)
+            | Self::Deleting(held, _)
+            | Self::Deleted(held, _) => Some(&held.offer.job),
+        }
+    }
+
+    /// The package at ROMA, as far as it is known.
+    pub const fn package(&self) -> Option<&PackageId> {
+        match self {
+            Self::Scheduled | Self::Requesting | Self::Running { .. } | Self::Failed { .. } => None,
+            Self::Lost { package, .. } => package.as_ref(),
+            Self::Ready(offer) | Self::Downloading(offer) | Self::Downloaded { offer, .. } => {
+                Some(&offer.package)
+            }
+            _ => match self.holding() {
+                Some(held) => Some(&held.offer.package),
+                None => None,
+            },
+        }
+    }
+
+    /// The file that is, or was, in the vault.
+    pub const fn holding(&self) -> Option<&Holding> {
+        match self {
+            Self::Stored(held)
+            | Self::Damaged(held)
+            | Self::Trashed(held, _)
+            | Self::Deleting(held, _)
+            | Self::Deleted(held, _) => Some(held),
+            _ => None,
+        }
+    }
+}
+
+/// What happened to an archive. Stored for ever in the `events` view; the fields are its `detail`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields are explained at the types they have")]
+pub enum Event {
+    /// Intent: the start of a job is about to be sent.
+    RequestStarted,
+    /// ROMA accepted the job.
+    JobAccepted { job: JobId },
+    /// The job certainly did not start; the request comes again.
+    RequestPostponed { failure: Failure, not_before: Timestamp },
+    /// The job certainly did not start and will not.
+    RequestRefused { cause: FailureCause, failure: Failure },
+    /// Nobody knows whether the job started.
+    RequestUnanswered { failure: Failure },
+    /// ROMA could not be asked about the job; it comes again.
+    PollPostponed { failure: Failure, not_before: Timestamp },
+    /// The job ended well and offers a package.
+    JobSucceeded { package: PackageId },
+    /// The job ended badly; `reasons` are ROMA's, shortened.
+    JobFailed { reasons: String },
+    /// The job offers a package that another archive already claims.
+    PackageDuplicate { package: PackageId, claimed_by: ArchiveId },
+    /// The job or its package is out of reach for ever.
+    PackageLost { cause: LossCause, message: String },
+    /// Intent: the one GET is about to be sent.
+    DownloadStarted,
+    /// The package is certainly untouched; the GET comes again.
+    DownloadPostponed { failure: Failure, not_before: Timestamp },
+    /// The package may be consumed; ROMA has to be asked about the job before another GET.
+    DownloadInterrupted { failure: Failure, not_before: Timestamp },
+    /// The whole package is durable in staging. `adopted`: found there after a restart.
+    DownloadFinished { raw: Content, format: Format, adopted: bool },
+    /// The package could not be packed; the staged file is kept and it comes again.
+    PackPostponed { failure: Failure, not_before: Timestamp },
+    /// The package lies in the vault, read back and compared.
+    FileStored { file: StoredFile },
+    /// The stored file was read again and is what it was.
+    FileVerified,
+    /// The stored file is missing or is not what it was.
+    FileDamaged { message: String },
+    /// Retention has decided; the file stays until `purge_at`.
+    DeletionDecided { deletion: Deletion, purge_at: Timestamp },
+    /// An operator brought the file back from the trash.
+    DeletionRevoked,
+    /// Intent: the file is about to be removed.
+    DeletionStarted,
+    /// The file could not be removed; it comes again.
+    DeletionPostponed { failure: Failure, not_before: Timestamp },
+    /// The file is gone.
+    FileDeleted,
+}

@@ -1,0 +1,42 @@
+//! What an archive needs next.
+
+use super::archive::Archive;
+use super::state::State;
+use crate::model::Timestamp;
+
+/// One effect on the outside, with its intent before it and its fact after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// Start the job at ROMA.
+    Request,
+    /// Ask ROMA about the job.
+    Poll,
+    /// The one GET.
+    Download,
+    /// Staged file into the vault.
+    Pack,
+    /// Remove the file.
+    Delete,
+}
+
+/// The next step and the earliest moment for it; `None`: the archive is at rest.
+///
+/// `requesting` and `downloading` have no step: while they last, a running step owns them, and
+/// after a restart [`super::on_restart`] turns them into a state that has one.
+pub fn next_step(archive: &Archive) -> Option<(Step, Timestamp)> {
+    let step = match &archive.state {
+        State::Scheduled => Step::Request,
+        State::Running { .. } => Step::Poll,
+        State::Ready(_) => Step::Download,
+        State::Downloaded { .. } => Step::Pack,
+        State::Trashed(..) | State::Deleting(..) => Step::Delete,
+        State::Requesting
+        | State::Downloading(_)
+        | State::Stored(_)
+        | State::Deleted(..)
+        | State::Damaged(_)
+        | State::Failed { .. }
+        | State::Lost { .. } => return None,
+    };
+    Some((step, archive.not_before))
+}

@@ -1,0 +1,153 @@
+//! What may follow what. Every pair not named here is refused, so a wrong event can never quietly
+//! rewrite history.
+
+use super::state::{Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
+use crate::lifecycle::retry::{Effect, Failure, FailureClass};
+use crate::model::{Content, Format, Timestamp};
+
+/// An event met a state that it cannot follow. Always a bug, or a second writer.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{event} cannot happen to an archive that is {state}")]
+pub struct IllegalTransition {
+    /// Where the archive stands.
+    pub state: StateWord,
+    /// What was said to have happened.
+    pub event: String,
+}
+
+/// The state that `event` leads to from `state`.
+pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransition> {
+    use Event as E;
+    use State as S;
+    match (event, state) {
+        (E::RequestStarted, S::Scheduled) => Ok(S::Requesting),
+        (E::JobAccepted { job }, S::Requesting) => Ok(S::Running { job: job.clone() }),
+        (E::RequestPostponed { .. }, S::Scheduled | S::Requesting) => Ok(S::Scheduled),
+        (E::RequestRefused { cause, .. }, S::Scheduled | S::Requesting) => {
+            Ok(S::Failed { job: None, cause: *cause })
+        }
+        (E::RequestUnanswered { .. }, S::Requesting) => {
+            Ok(S::Lost { job: None, package: None, cause: LossCause::RequestUnanswered })
+        }
+        (E::PollPostponed { .. }, state @ S::Running { .. }) => Ok(state),
+        (E::JobSucceeded { package }, S::Running { job }) => {
+            Ok(S::Ready(Offer { job, package: package.clone() }))
+        }
+        (E::JobFailed { .. }, S::Running { job }) => {
+            Ok(S::Failed { job: Some(job), cause: FailureCause::JobFailed })
+        }
+        (E::PackageDuplicate { .. }, S::Running { job }) => {
+            Ok(S::Failed { job: Some(job), cause: FailureCause::DuplicatePackage })
+        }
+        (E::PackageLost { cause, .. }, state) => lose(state, *cause, event),
+        (E::DownloadStarted, S::Ready(offer)) => Ok(S::Downloading(offer)),
+        // A preflight that failed leaves the package at ROMA, so `ready` may be put off as well.
+        (E::DownloadPostponed { .. }, S::Ready(offer) | S::Downloading(offer)) => {
+            Ok(S::Ready(offer))
+        }
+        (E::DownloadInterrupted { .. }, S::Downloading(offer)) => Ok(S::Running { job: offer.job }),
+        (E::DownloadFinished { raw, format, .. }, S::Downloading(offer)) => {
+            Ok(S::Downloaded { offer, raw: *raw, format: *format })
+        }
+        (E::PackPostponed { .. }, state @ S::Downloaded { .. }) => Ok(state),
+        (E::FileStored { file }, S::Downloaded { offer, raw, .. }) => {
+            Ok(S::Stored(Holding { offer, raw, file: file.clone() }))
+        }
+        (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..))) => Ok(state),
+        // Found whole again, for instance because the disk was not mounted.
+        (E::FileVerified, S::Damaged(held)) => Ok(S::Stored(held)),
+        (E::FileDamaged { .. }, S::Stored(held) | S::Trashed(held, _)) => Ok(S::Damaged(held)),
+        (E::DeletionDecided { deletion, .. }, S::Stored(held)) => {
+            Ok(S::Trashed(held, deletion.clone()))
+        }
+        (E::DeletionRevoked, S::Trashed(held, _)) => Ok(S::Stored(held)),
+        (E::DeletionStarted, S::Trashed(held, deletion)) => Ok(S::Deleting(held, deletion)),
+        (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
+        (E::FileDeleted, S::Deleting(held, deletion)) => Ok(S::Deleted(held, deletion)),
+        (event, state) => Err(illegal(&state, event)),
+    }
+}
+
+/// A loss may be found from the start of the job until the package lies packed in the vault.
+fn lose(state: State, cause: LossCause, event: &Event) -> Result<State, IllegalTransition> {
+    match state {
+        State::Running { job } => Ok(State::Lost { job: Some(job), package: None, cause }),
+        State::Ready(offer) | State::Downloading(offer) | State::Downloaded { offer, .. } => {
+            Ok(State::Lost { job: Some(offer.job), package: Some(offer.package), cause })
+        }
+        state => Err(illegal(&state, event)),
+    }
+}
+
+fn illegal(state: &State, event: &Event) -> IllegalTransition {
+    IllegalTransition { state: state.word(), event: event.word().to_owned() }
+}
+
+impl Event {
+    /// The word in the column `events.event`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::RequestStarted => "request_started",
+            Self::JobAccepted { .. } => "job_accepted",
+            Self::RequestPostponed { .. } => "request_postponed",
+            Self::RequestRefused { .. } => "request_refused",
+            Self::RequestUnanswered { .. } => "request_unanswered",
+            Self::PollPostponed { .. } => "poll_postponed",
+            Self::JobSucceeded { .. } => "job_succeeded",
+            Self::JobFailed { .. } => "job_failed",
+            Self::PackageDuplicate { .. } => "package_duplicate",
+            Self::PackageLost { .. } => "package_lost",
+            Self::DownloadStarted => "download_started",
+            Self::DownloadPostponed { .. } => "download_postponed",
+            Self::DownloadInterrupted { .. } => "download_interrupted",
+            Self::DownloadFinished { .. } => "download_finished",
+            Self::PackPostponed { .. } => "pack_postponed",
+            Self::FileStored { .. } => "file_stored",
+            Self::FileVerified => "file_verified",
+            Self::FileDamaged { .. } => "file_damaged",
+            Self::DeletionDecided { .. } => "deletion_decided",
+            Self::DeletionRevoked => "deletion_revoked",
+            Self::DeletionStarted => "deletion_started",
+            Self::DeletionPostponed { .. } => "deletion_postponed",
+            Self::FileDeleted => "file_deleted",
+        }
+    }
+}
+
+/// What a dead process left in staging for one archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// Nothing, or nothing that is certainly whole.
+    Nothing,
+    /// The whole package, durable.
+    Whole(Content, Format),
+}
+
+/// What a restart makes of an archive whose effect was in doubt; `None`: it rests as it is.
+///
+/// A deletion in doubt needs no event: removing a file that is gone is a success.
+pub fn on_restart(state: &State, evidence: Evidence, now: Timestamp) -> Option<Event> {
+    let killed = |message: &str| Failure {
+        class: FailureClass::Transient,
+        effect: Effect::Unknown,
+        message: message.to_owned(),
+        retry_after_ms: None,
+    };
+    match (state, evidence) {
+        (State::Requesting, _) => Some(Event::RequestUnanswered {
+            failure: killed("the daemon stopped before ROMA's answer was recorded"),
+        }),
+        (State::Downloading(_), Evidence::Whole(raw, format)) => {
+            Some(Event::DownloadFinished { raw, format, adopted: true })
+        }
+        (State::Downloading(_), Evidence::Nothing) => Some(Event::DownloadInterrupted {
+            failure: killed("the daemon stopped during the download"),
+            not_before: now,
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "transition_tests.rs"]
+mod tests;
