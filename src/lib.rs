@@ -16,3 +16,23 @@ pub mod schedule;
 pub mod retention;
 
 pub mod settings;
+
+pub mod config;
+
+pub mod clock;
+
+pub mod roma;
+
+pub mod vault;
+
+pub mod catalog;
+
+pub mod engine;
+
+pub mod service;
+
+pub mod telemetry;
+
+pub mod exit;
+
+pub mod cli;

@@ -3,9 +3,8 @@
 
 const DAY_MS: i64 = 86_400_000;
 const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 struct Civil {
     year: i64,
@@ -28,11 +27,7 @@ fn civil(at_ms: i64) -> Civil {
     let year = (of_cycle - of_cycle / 1_460 + of_cycle / 36_524 - of_cycle / 146_096) / 365;
     let of_year = of_cycle - (365 * year + year / 4 - year / 100);
     let from_march = (5 * of_year + 2) / 153;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     Civil {
         year: year + cycle * 400 + i64::from(month <= 2),
         month: usize::try_from(month).unwrap_or(1),
@@ -83,15 +78,9 @@ mod tests {
     #[test]
     fn known_moments_read_as_known_dates() {
         assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(
-            http_date(1_767_323_045_000),
-            "Fri, 02 Jan 2026 03:04:05 GMT"
-        );
+        assert_eq!(http_date(1_767_323_045_000), "Fri, 02 Jan 2026 03:04:05 GMT");
         assert_eq!(iso_seconds(1_575_614_944_000), "2019-12-06T06:49:04Z");
         assert_eq!(iso_seconds(951_782_400_000), "2000-02-29T00:00:00Z");
-        assert_eq!(
-            iso_micros(1_578_128_722_701),
-            "2020-01-04T09:05:22.701000Z"
-        );
+        assert_eq!(iso_micros(1_578_128_722_701), "2020-01-04T09:05:22.701000Z");
     }
 }

@@ -41,27 +41,13 @@ fn menu(endpoint: Endpoint, bytes: u64) -> Vec<Fault> {
     let mut menu = vec![
         Fault::status(500),
         Fault::status(503),
-        Fault::Throttle {
-            retry_after: Some("2".to_owned()),
-        },
+        Fault::Throttle { retry_after: Some("2".to_owned()) },
         Fault::Throttle { retry_after: None },
-        Fault::Unauthorized {
-            kind: UnauthorizedKind::ExpiredToken,
-        },
-        Fault::BadGateway {
-            code: 502,
-            effect: Effect::Before,
-        },
-        Fault::BadGateway {
-            code: 504,
-            effect: Effect::After,
-        },
-        Fault::CloseBeforeHead {
-            effect: Effect::Before,
-        },
-        Fault::CloseBeforeHead {
-            effect: Effect::After,
-        },
+        Fault::Unauthorized { kind: UnauthorizedKind::ExpiredToken },
+        Fault::BadGateway { code: 502, effect: Effect::Before },
+        Fault::BadGateway { code: 504, effect: Effect::After },
+        Fault::CloseBeforeHead { effect: Effect::Before },
+        Fault::CloseBeforeHead { effect: Effect::After },
         Fault::Informational { code: 103 },
         Fault::HtmlError200,
     ];
@@ -76,12 +62,8 @@ fn menu(endpoint: Endpoint, bytes: u64) -> Vec<Fault> {
         Endpoint::Job => menu.extend([
             Fault::MalformedJson,
             Fault::LoseJob,
-            Fault::UnknownStatus {
-                word: "QUEUED".to_owned(),
-            },
-            Fault::FailedWithReasons {
-                reasons: Vec::new(),
-            },
+            Fault::UnknownStatus { word: "QUEUED".to_owned() },
+            Fault::FailedWithReasons { reasons: Vec::new() },
         ]),
         Endpoint::Export
         | Endpoint::Import
@@ -100,11 +82,8 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_faults_at_about_the_asked_rate() {
-        let chaos = Chaos {
-            seed: 5,
-            probability: [(Endpoint::Job, 0.25)].into(),
-            menu: Vec::new(),
-        };
+        let chaos =
+            Chaos { seed: 5, probability: [(Endpoint::Job, 0.25)].into(), menu: Vec::new() };
         let run = || -> Vec<_> { (0..1000).map(|n| fault(&chaos, Endpoint::Job, n)).collect() };
         let first = run();
         assert_eq!(first, run());

@@ -21,16 +21,12 @@ enum Source {
 impl SimClock {
     /// The computer's own time.
     pub fn system() -> SimClock {
-        SimClock {
-            source: Source::System,
-        }
+        SimClock { source: Source::System }
     }
 
     /// Any other source of milliseconds since the epoch, such as a test's manual clock.
     pub fn from_fn(source: Arc<dyn Fn() -> i64 + Send + Sync>) -> SimClock {
-        SimClock {
-            source: Source::Given(source),
-        }
+        SimClock { source: Source::Given(source) }
     }
 
     /// Milliseconds since the epoch.
@@ -57,10 +53,7 @@ impl fmt::Debug for SimClock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one clock place of the simulator"
-)]
+#[expect(clippy::disallowed_methods, reason = "this is the one clock place of the simulator")]
 fn system_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -70,10 +63,7 @@ fn system_ms() -> i64 {
 }
 
 /// Waits in real time: for what a socket does, never for what the world does.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "stalls and trickles of a socket are in real time"
-)]
+#[expect(clippy::disallowed_methods, reason = "stalls and trickles of a socket are in real time")]
 pub(crate) async fn pause(ms: u64) {
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;

@@ -219,13 +219,7 @@ pub enum Fault {
 impl Fault {
     /// An error answer with this status and a fitting envelope.
     pub fn status(code: u16) -> Fault {
-        Fault::Status {
-            code,
-            error_code: None,
-            body: None,
-            retry_after: None,
-            content_type: None,
-        }
+        Fault::Status { code, error_code: None, body: None, retry_after: None, content_type: None }
     }
 }
 
@@ -253,10 +247,8 @@ impl FaultBook {
     /// The fault for a request that names these ids: one for an id first, then the oldest of the
     /// endpoint, then the standing one.
     pub(crate) fn take(&mut self, endpoint: Endpoint, ids: &[&str]) -> Option<Fault> {
-        let named = self
-            .named
-            .iter()
-            .position(|(of, id, _)| *of == endpoint && ids.contains(&id.as_str()));
+        let named =
+            self.named.iter().position(|(of, id, _)| *of == endpoint && ids.contains(&id.as_str()));
         if let Some(index) = named {
             return Some(self.named.remove(index).2);
         }
@@ -278,15 +270,9 @@ mod tests {
         book.next(Endpoint::Job, Fault::status(500));
         book.next(Endpoint::Job, Fault::status(503));
         book.next_for(Endpoint::Job, "j1", Fault::LoseJob);
-        assert_eq!(
-            book.take(Endpoint::Job, &["j0"]),
-            Some(Fault::status(500))
-        );
+        assert_eq!(book.take(Endpoint::Job, &["j0"]), Some(Fault::status(500)));
         assert_eq!(book.take(Endpoint::Job, &["j1"]), Some(Fault::LoseJob));
-        assert_eq!(
-            book.take(Endpoint::Job, &["j1"]),
-            Some(Fault::status(503))
-        );
+        assert_eq!(book.take(Endpoint::Job, &["j1"]), Some(Fault::status(503)));
         assert_eq!(book.take(Endpoint::Job, &["j1"]), Some(Fault::Empty200));
         assert_eq!(book.take(Endpoint::Download, &["j1"]), None);
     }
@@ -298,9 +284,7 @@ mod tests {
         assert_eq!(read("{\"status\":{\"code\":503}}"), Fault::status(503));
         assert_eq!(
             read("{\"close_before_head\":{\"effect\":\"after\"}}"),
-            Fault::CloseBeforeHead {
-                effect: Effect::After
-            }
+            Fault::CloseBeforeHead { effect: Effect::After }
         );
     }
 }

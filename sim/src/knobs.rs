@@ -58,6 +58,7 @@ pub enum SecondGet {
     /// 403 with an envelope, the page of 2025.
     Forbidden403,
     /// 404 with an envelope.
+    #[serde(rename = "notfound404", alias = "not_found404")]
     NotFound404,
     /// 404 with `{"archive_id":...}` and no envelope, the page of 2022.
     #[serde(rename = "notfound404_bare", alias = "not_found404_bare")]
@@ -342,10 +343,7 @@ impl Default for Knobs {
 impl Knobs {
     /// The default knobs in another vintage.
     pub fn of_vintage(vintage: Vintage) -> Knobs {
-        Knobs {
-            vintage,
-            ..Knobs::default()
-        }
+        Knobs { vintage, ..Knobs::default() }
     }
 
     fn old(&self) -> bool {
@@ -377,19 +375,11 @@ impl Knobs {
     }
 
     pub(crate) fn reason_key(&self) -> ReasonKey {
-        self.reason_key.unwrap_or(if self.old() {
-            ReasonKey::Reasons
-        } else {
-            ReasonKey::Reason
-        })
+        self.reason_key.unwrap_or(if self.old() { ReasonKey::Reasons } else { ReasonKey::Reason })
     }
 
     pub(crate) fn time_form(&self) -> TimeForm {
-        self.time_form.unwrap_or(if self.old() {
-            TimeForm::Milliseconds
-        } else {
-            TimeForm::Text
-        })
+        self.time_form.unwrap_or(if self.old() { TimeForm::Milliseconds } else { TimeForm::Text })
     }
 
     /// These knobs with the keys of a JSON object laid over them; `null` sets back to the vintage.
@@ -418,9 +408,7 @@ mod tests {
         .unwrap();
         assert_eq!(knobs.second_get(), SecondGet::NotFound404Bare);
         assert_eq!(knobs.default_content, ContentSpec::Random { bytes: 5 });
-        let merged = knobs
-            .merged(&serde_json::json!({"second_get": "gone410"}))
-            .unwrap();
+        let merged = knobs.merged(&serde_json::json!({"second_get": "gone410"})).unwrap();
         assert_eq!(merged.second_get, Some(SecondGet::Gone410));
         assert_eq!(merged.vintage, Vintage::V2022);
         assert!(knobs.merged(&serde_json::json!({"no_such": 1})).is_err());

@@ -27,14 +27,7 @@ pub(crate) fn hex_id(seed: u64, word: &str, number: u64) -> String {
 /// An id in the form of a UUID, as ROMA gives to instances and applications.
 pub(crate) fn uuid(seed: u64, word: &str, number: u64) -> String {
     let id = hex_id(seed, word, number);
-    format!(
-        "{}-{}-4{}-a{}-{}",
-        &id[0..8],
-        &id[8..12],
-        &id[13..16],
-        &id[17..20],
-        &id[20..32]
-    )
+    format!("{}-{}-4{}-a{}-{}", &id[0..8], &id[8..12], &id[13..16], &id[17..20], &id[20..32])
 }
 
 /// Below `bound`; `bound` zero gives zero. The bias does not matter here.
@@ -60,17 +53,12 @@ impl Prng {
         let first = mix(seed);
         let second = mix(first);
         let third = mix(second);
-        Prng {
-            state: [first, second, third, mix(third)],
-        }
+        Prng { state: [first, second, third, mix(third)] }
     }
 
     pub(crate) fn next(&mut self) -> u64 {
         let state = &mut self.state;
-        let result = state[0]
-            .wrapping_add(state[3])
-            .rotate_left(23)
-            .wrapping_add(state[0]);
+        let result = state[0].wrapping_add(state[3]).rotate_left(23).wrapping_add(state[0]);
         let shifted = state[1] << 17;
         state[2] ^= state[0];
         state[3] ^= state[1];

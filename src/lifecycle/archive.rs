@@ -91,6 +91,7 @@ impl Archive {
             Event::RequestStarted | Event::DeletionStarted => {}
             Event::DownloadStarted => next.downloads += 1,
             Event::JobAccepted { .. }
+            | Event::JobAdopted { .. }
             | Event::JobSucceeded { .. }
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }
@@ -113,7 +114,7 @@ impl Archive {
 impl Milestones {
     fn reach(&mut self, event: &Event, at: Timestamp) {
         match event {
-            Event::JobAccepted { .. } => self.accepted_at = Some(at),
+            Event::JobAccepted { .. } | Event::JobAdopted { .. } => self.accepted_at = Some(at),
             Event::JobSucceeded { .. } => self.ready_at = Some(at),
             Event::DownloadFinished { .. } => self.downloaded_at = Some(at),
             Event::FileStored { .. } => {

@@ -291,6 +291,8 @@ pub enum Event {
     RequestStarted,
     /// ROMA accepted the job.
     JobAccepted { job: JobId },
+    /// A job that was started elsewhere is taken over.
+    JobAdopted { job: JobId },
     /// The job certainly did not start; the request comes again.
     RequestPostponed { failure: Failure, not_before: Timestamp },
     /// The job certainly did not start and will not.

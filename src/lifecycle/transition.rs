@@ -21,6 +21,7 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
     use State as S;
     match (event, state) {
         (E::RequestStarted, S::Scheduled) => Ok(S::Requesting),
+        (E::JobAdopted { job }, S::Scheduled) => Ok(S::Running { job: job.clone() }),
         (E::JobAccepted { job }, S::Requesting) => Ok(S::Running { job: job.clone() }),
         (E::RequestPostponed { .. }, S::Scheduled | S::Requesting) => Ok(S::Scheduled),
         (E::RequestRefused { cause, .. }, S::Scheduled | S::Requesting) => {
@@ -89,6 +90,7 @@ impl Event {
         match self {
             Self::RequestStarted => "request_started",
             Self::JobAccepted { .. } => "job_accepted",
+            Self::JobAdopted { .. } => "job_adopted",
             Self::RequestPostponed { .. } => "request_postponed",
             Self::RequestRefused { .. } => "request_refused",
             Self::RequestUnanswered { .. } => "request_unanswered",

@@ -8,10 +8,10 @@ use zip::result::ZipResult;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, DateTime, ZipWriter};
 
-use crate::prng::{Prng, below, happens, hash, hex_id};
+use crate::prng::{Prng, below, hash, hex_id};
 
-/// How often an asset has changed since the export before.
-const CHANGE_PROBABILITY: f64 = 0.03;
+/// An asset changes once in so many exports: a few percent of all assets from one to the next.
+const CHANGES_EVERY: (u64, u64) = (20, 60);
 
 /// An application or a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +70,13 @@ pub(super) fn stored_zip(bytes: u64, seed: u64) -> ZipResult<Vec<u8>> {
 
 fn options(method: CompressionMethod) -> SimpleFileOptions {
     // A fixed date: the same assets give the same bytes.
-    SimpleFileOptions::default()
-        .compression_method(method)
-        .last_modified_time(DateTime::default())
+    SimpleFileOptions::default().compression_method(method).last_modified_time(DateTime::default())
 }
 
 fn add(zip: &mut ZipWriter<Cursor<Vec<u8>>>, name: &str, value: &Value) -> ZipResult<()> {
-    zip.start_file(name, options(CompressionMethod::Deflated))?;
+    // The quickest level: tests make thousands of these.
+    let options = options(CompressionMethod::Deflated).compression_level(Some(1));
+    zip.start_file(name, options)?;
     let text = format!("{value:#}\n");
     zip.write_all(text.as_bytes())?;
     Ok(())
@@ -90,11 +90,13 @@ fn task_file(task: &Item) -> String {
     format!("tasks/{}.json", task.id)
 }
 
-/// How often the asset has changed up to this export.
-fn revision(scope: &AssetScope, asset: &str) -> usize {
-    (1..=scope.export_number)
-        .filter(|number| happens(hash(scope.seed, asset, *number), CHANGE_PROBABILITY))
-        .count()
+/// How often the asset has changed up to this export: each asset changes at its own pace.
+fn revision(scope: &AssetScope, asset: &str) -> u64 {
+    let dice = hash(scope.seed, asset, 1);
+    let (fast, slow) = CHANGES_EVERY;
+    let every = fast + dice % (slow - fast);
+    let offset = (dice >> 32) % every;
+    (scope.export_number + offset) / every
 }
 
 fn app_json(scope: &AssetScope, app: &Item) -> Value {
@@ -115,14 +117,7 @@ fn app_json(scope: &AssetScope, app: &Item) -> Value {
 
 fn api_json(scope: &AssetScope, app: &Item, number: usize) -> Value {
     const METHODS: [&str; 4] = ["GET", "PUT", "POST", "DELETE"];
-    const NOUNS: [&str; 6] = [
-        "orders",
-        "parts",
-        "invoices",
-        "shipments",
-        "devices",
-        "readings",
-    ];
+    const NOUNS: [&str; 6] = ["orders", "parts", "invoices", "shipments", "devices", "readings"];
     let word = format!("{}/{number}", app.id);
     let dice = hash(scope.seed, &word, 0);
     let noun = NOUNS[below(dice, NOUNS.len())];
@@ -134,7 +129,7 @@ fn api_json(scope: &AssetScope, app: &Item, number: usize) -> Value {
         "req_uri": format!("/v1/{noun}/{{id}}"),
         "auth_type": "APP",
         "revision": revision,
-        "release": hex_id(scope.seed, &word, 1 + u64::try_from(revision).unwrap_or(0)),
+        "release": hex_id(scope.seed, &word, 1 + revision),
         "backend_api": {
             "req_protocol": "HTTPS",
             "url_domain": format!("backend-{:02}.internal:8443", dice % 40),
@@ -155,7 +150,7 @@ fn task_json(scope: &AssetScope, task: &Item) -> Value {
         "task_id": task.id,
         "task_name": task.name,
         "revision": revision,
-        "version": hex_id(scope.seed, &task.id, 1 + u64::try_from(revision).unwrap_or(0)),
+        "version": hex_id(scope.seed, &task.id, 1 + revision),
         "schedule": {"kind": "cron", "cron": format!("0 {} {} * * ?", dice % 60, dice % 24)},
         "source": {"type": "MYSQL", "table": format!("t_{:04x}", dice >> 48)},
         "target": {"type": "KAFKA", "topic": format!("topic-{:02}", dice % 25)},

@@ -8,10 +8,7 @@ use crate::prng::hex_id;
 fn scope(export_number: u64) -> AssetScope {
     let items = |word: &str, count: u64| {
         (0..count)
-            .map(|number| Item {
-                id: hex_id(1, word, number),
-                name: format!("{word}-{number}"),
-            })
+            .map(|number| Item { id: hex_id(1, word, number), name: format!("{word}-{number}") })
             .collect()
     };
     AssetScope {
@@ -86,7 +83,7 @@ fn asset_content_opens_and_hardly_differs_from_the_export_before() {
                 let mut file = zip.by_index(index).unwrap();
                 let mut text = String::new();
                 std::io::Read::read_to_string(&mut file, &mut text).unwrap();
-                (file.name().to_owned(), text)
+                (file.name().unwrap().into_owned(), text)
             })
             .collect()
     }
@@ -99,11 +96,7 @@ fn asset_content_opens_and_hardly_differs_from_the_export_before() {
             .collect()
     };
     let (before, after) = (lines(&before), lines(&after));
-    let changed = before
-        .iter()
-        .zip(&after)
-        .filter(|(one, other)| one != other)
-        .count();
+    let changed = before.iter().zip(&after).filter(|(one, other)| one != other).count();
     assert!(changed > 0);
     assert!(changed * 100 < after.len() * 10, "{changed} of {}", after.len());
 }
@@ -112,13 +105,7 @@ fn asset_content_opens_and_hardly_differs_from_the_export_before() {
 fn a_spec_reads_from_json() {
     let read = |text: &str| serde_json::from_str::<ContentSpec>(text).unwrap();
     assert_eq!(read("\"assets\""), ContentSpec::Assets);
-    assert_eq!(
-        read("{\"random\":{\"bytes\":5}}"),
-        ContentSpec::Random { bytes: 5 }
-    );
-    assert_eq!(
-        read("{\"raw\":\"text\"}"),
-        ContentSpec::Raw(b"text".to_vec())
-    );
+    assert_eq!(read("{\"random\":{\"bytes\":5}}"), ContentSpec::Random { bytes: 5 });
+    assert_eq!(read("{\"raw\":\"text\"}"), ContentSpec::Raw(b"text".to_vec()));
     assert_eq!(read("{\"raw\":[80,75]}"), ContentSpec::Raw(b"PK".to_vec()));
 }

@@ -55,18 +55,10 @@ pub(crate) struct AssetJob {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) entities: Option<Entities>,
     /// A list, an object or null.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "even_null"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     pub(crate) reason: Option<Value>,
     /// The same in the vintage of 2022.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "even_null"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "even_null")]
     pub(crate) reasons: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) begin_time: Option<Value>,

@@ -44,10 +44,7 @@ pub enum ContentSpec {
     },
     /// Exactly these bytes.
     Raw(
-        #[serde(
-            serialize_with = "raw_as_bytes",
-            deserialize_with = "raw_from_text_or_bytes"
-        )]
+        #[serde(serialize_with = "raw_as_bytes", deserialize_with = "raw_from_text_or_bytes")]
         Vec<u8>,
     ),
 }
@@ -110,12 +107,7 @@ impl Content {
     }
 
     fn by(recipe: Recipe, seed: u64) -> Content {
-        Content {
-            recipe,
-            seed,
-            memory: OnceLock::new(),
-            sha256: OnceLock::new(),
-        }
+        Content { recipe, seed, memory: OnceLock::new(), sha256: OnceLock::new() }
     }
 
     /// Exact length. Builds an asset or zip content.
@@ -153,6 +145,11 @@ impl Content {
             self.memory.get_or_init(|| whole);
         }
         let _ = self.sha256();
+    }
+
+    /// A copy of the whole; for small contents only.
+    pub(crate) fn to_vec(self: &Arc<Content>) -> Vec<u8> {
+        collect(self)
     }
 
     fn in_memory(&self) -> &[u8] {
@@ -225,13 +222,7 @@ impl ContentReader {
             }
             _ => Source::Memory,
         };
-        ContentReader {
-            content,
-            position: 0,
-            source,
-            buffer: Vec::new(),
-            fresh: 0..0,
-        }
+        ContentReader { content, position: 0, source, buffer: Vec::new(), fresh: 0..0 }
     }
 
     /// At most `max` further bytes; nothing at the end. `max` must not be zero.

@@ -1,0 +1,247 @@
+//! The two ways an archive comes about: [`open_archive`] makes one, [`apply`] changes its state.
+//! There is no third. Both write their event, and both are followed by [`refresh_snapshot`].
+
+use sqlx::{Row, SqliteConnection};
+
+use super::error::CatalogError;
+use super::exports::record_failure;
+use super::journal::Line;
+use super::record::Change;
+use super::row::{self, StateColumns};
+use super::sql;
+use super::write::failed;
+use crate::lifecycle::{Archive, Event, Part, SnapshotState, StateWord, summarize};
+use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
+
+pub(super) async fn apply_change(
+    db: &mut SqliteConnection,
+    change: Change,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+    archives: &mut Vec<Archive>,
+) -> Result<(), CatalogError> {
+    let changed = apply(db, &change.archive, &change.event, at, journal).await?;
+    if let Some(generation) = change.replacement {
+        let lost = &changed;
+        let replacement = NewArchive {
+            snapshot: lost.snapshot,
+            instance: &lost.instance,
+            export: &lost.export,
+            part: lost.part,
+            generation,
+            replaces: Some(lost.id),
+            scope: lost.scope.as_ref(),
+            scheduled_at: lost.scheduled_at,
+        };
+        archives.push(open_archive(db, &replacement, at, journal).await?);
+    }
+    refresh_snapshot(db, changed.snapshot, at, journal).await?;
+    archives.insert(0, changed);
+    Ok(())
+}
+
+/// Changes an archive's state: the only place where that happens.
+pub(super) async fn apply(
+    db: &mut SqliteConnection,
+    seen: &Archive,
+    event: &Event,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Archive, CatalogError> {
+    let id = seen.id;
+    if let Event::JobSucceeded { package } = event {
+        let claimant: Option<i64> = sqlx::query_scalar(sql::SELECT_CLAIMANT)
+            .bind(seen.instance.as_str())
+            .bind(package.as_str())
+            .bind(id.0)
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed)?;
+        if let Some(by) = claimant {
+            return Err(CatalogError::PackageClaimed { by: ArchiveId(by) });
+        }
+    }
+    let next = seen.apply(event, at).map_err(|source| CatalogError::Illegal { id, source })?;
+    update_archive(db, seen.revision, &next).await?;
+    let line = Line::of_archive(&next, Some(seen.state.word()), event, at);
+    if line.is_failure() {
+        record_failure(db, &next.instance, &next.export, at, next.last_error.as_deref()).await?;
+    }
+    write_event(db, line, journal).await?;
+    Ok(next)
+}
+
+async fn update_archive(
+    db: &mut SqliteConnection,
+    seen_revision: i64,
+    next: &Archive,
+) -> Result<(), CatalogError> {
+    let columns = StateColumns::of(next);
+    let milestones = next.milestones;
+    let millis = |time: Option<Timestamp>| time.map(Timestamp::as_millis);
+    let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let stored = columns.file.as_ref().map(|file| file.content);
+    let (reason, policy) = columns.deletion.map_or((None, None), |d| (Some(d.reason), d.policy));
+    let result = sqlx::query(sql::UPDATE_ARCHIVE)
+        .bind(next.id.0)
+        .bind(seen_revision)
+        .bind(next.revision)
+        .bind(i64::from(next.attempts))
+        .bind(i64::from(next.downloads))
+        .bind(columns.at_rest)
+        .bind(next.not_before.as_millis())
+        .bind(columns.state)
+        .bind(columns.cause)
+        .bind(columns.job_id)
+        .bind(columns.package_id)
+        .bind(columns.raw.map(|raw| bytes(raw.bytes)))
+        .bind(columns.raw.map(|raw| raw.sha256.0.to_vec()))
+        .bind(stored.map(|stored| bytes(stored.bytes)))
+        .bind(stored.map(|stored| stored.sha256.0.to_vec()))
+        .bind(columns.format)
+        .bind(columns.file.as_ref().map(|file| file.method.word()))
+        .bind(columns.file.as_ref().map(|file| file.path.clone()))
+        .bind(reason)
+        .bind(policy)
+        .bind(millis(milestones.accepted_at))
+        .bind(millis(milestones.ready_at))
+        .bind(millis(milestones.downloaded_at))
+        .bind(millis(milestones.stored_at))
+        .bind(millis(milestones.verified_at))
+        .bind(millis(milestones.deleted_at))
+        .bind(next.last_error.clone())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    if result.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::Stale(next.id)) }
+}
+
+pub(super) struct NewArchive<'a> {
+    pub(super) snapshot: SnapshotId,
+    pub(super) instance: &'a Name,
+    pub(super) export: &'a Name,
+    pub(super) part: u32,
+    pub(super) generation: u32,
+    pub(super) replaces: Option<ArchiveId>,
+    pub(super) scope: Option<&'a Scope>,
+    pub(super) scheduled_at: Timestamp,
+}
+
+/// Makes an archive, scheduled for now: the only place where that happens.
+pub(super) async fn open_archive(
+    db: &mut SqliteConnection,
+    new: &NewArchive<'_>,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Archive, CatalogError> {
+    let scope = new.scope.and_then(|scope| serde_json::to_string(scope).ok());
+    let id = sqlx::query(sql::INSERT_ARCHIVE)
+        .bind(new.snapshot.0)
+        .bind(new.instance.as_str())
+        .bind(new.export.as_str())
+        .bind(i64::from(new.part))
+        .bind(i64::from(new.generation))
+        .bind(new.replaces.map(|id| id.0))
+        .bind(scope)
+        .bind(new.scheduled_at.as_millis())
+        .bind(at.as_millis())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?
+        .last_insert_rowid();
+    let archive = read_archive(db, ArchiveId(id)).await?;
+    let detail = serde_json::json!({
+        "part": new.part,
+        "generation": new.generation,
+        "replaces": new.replaces,
+        "apps": new.scope.map(|scope| scope.apps.len()),
+        "tasks": new.scope.map(|scope| scope.tasks.len()),
+    });
+    write_event(db, Line::opened(&archive, detail, at), journal).await?;
+    Ok(archive)
+}
+
+async fn read_archive(db: &mut SqliteConnection, id: ArchiveId) -> Result<Archive, CatalogError> {
+    let row =
+        sqlx::query(sql::SELECT_ARCHIVE).bind(id.0).fetch_one(&mut *db).await.map_err(failed)?;
+    row::archive(&row)
+}
+
+/// Writes what follows from a snapshot's parts, when it changed.
+pub(super) async fn refresh_snapshot(
+    db: &mut SqliteConnection,
+    snapshot: SnapshotId,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<(), CatalogError> {
+    let row = sqlx::query(sql::SELECT_SNAPSHOT)
+        .bind(snapshot.0)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    let before: SnapshotState = parse(&row.try_get::<String, _>("state").map_err(failed)?)?;
+    let parts: Option<i64> = row.try_get("parts").map_err(failed)?;
+    let rows = sqlx::query(sql::SELECT_PARTS)
+        .bind(snapshot.0)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed)?;
+    let archives = rows.iter().map(part).collect::<Result<Vec<Part>, CatalogError>>()?;
+    let parts = parts.map(|parts| u32::try_from(parts).unwrap_or(u32::MAX));
+    let summary = summarize(parts, &archives);
+    sqlx::query(sql::UPDATE_SNAPSHOT_SUMMARY)
+        .bind(snapshot.0)
+        .bind(summary.state.as_str())
+        .bind(i64::from(summary.parts_stored))
+        .bind(i64::try_from(summary.raw_bytes).unwrap_or(i64::MAX))
+        .bind(i64::try_from(summary.stored_bytes).unwrap_or(i64::MAX))
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    if summary.state != before {
+        let export: String = row.try_get("export").map_err(failed)?;
+        let line = Line::snapshot_changed(snapshot, &export, (before, summary.state), at);
+        write_event(db, line, journal).await?;
+    }
+    Ok(())
+}
+
+fn parse<T>(word: &str) -> Result<T, CatalogError>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    word.parse().map_err(|error| CatalogError::BadRow {
+        what: format!("`{word}`"),
+        why: format!("{error}"),
+    })
+}
+
+fn part(row: &sqlx::sqlite::SqliteRow) -> Result<Part, CatalogError> {
+    let number = |column: &str| row.try_get::<i64, _>(column).map_err(failed);
+    Ok(Part {
+        part: u32::try_from(number("part")?).unwrap_or(u32::MAX),
+        state: parse::<StateWord>(&row.try_get::<String, _>("state").map_err(failed)?)?,
+        raw_bytes: u64::try_from(number("raw_bytes")?).unwrap_or(0),
+        stored_bytes: u64::try_from(number("stored_bytes")?).unwrap_or(0),
+    })
+}
+
+pub(super) async fn write_event(
+    db: &mut SqliteConnection,
+    line: Line,
+    journal: &mut Vec<Line>,
+) -> Result<(), CatalogError> {
+    sqlx::query(sql::INSERT_EVENT)
+        .bind(line.at.as_millis())
+        .bind(line.archive.map(|id| id.0))
+        .bind(line.snapshot.0)
+        .bind(line.event.clone())
+        .bind(line.from_state)
+        .bind(line.to_state)
+        .bind(line.detail.to_string())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    journal.push(line);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! What can go wrong with the catalog.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::lifecycle::IllegalTransition;
+use crate::model::{ArchiveId, SnapshotId};
+
+/// A failed read or write of the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The file cannot be opened as a catalog.
+    #[error("cannot open the catalog {}", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// There is no catalog yet.
+    #[error(
+        "there is no catalog at {}: start the daemon once (`roma-archived run`), or name the right \
+         configuration with --config",
+        path.display()
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file is a database of something else.
+    #[error("{} is not a catalog of roma-archived (application_id {found:#x})", path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+        /// Its `application_id`.
+        found: i64,
+    },
+    /// The schema is another version's.
+    #[error("cannot bring the catalog {} to this version's schema", path.display())]
+    Migrate {
+        /// The database file.
+        path: PathBuf,
+        /// Which migration, and why.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
+    /// The catalog is older than this program, and a command does not migrate it.
+    #[error(
+        "the catalog {} has an older schema: start the daemon of this version once, it migrates it",
+        path.display()
+    )]
+    OlderSchema {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The bundled SQLite lacks the fix of a corruption (ecosystem, SQLite 3.51.3).
+    #[error("SQLite {0} is too old: 3.51.3 is the first without the WAL-reset corruption")]
+    SqliteTooOld(String),
+    /// A read failed.
+    #[error("cannot read the catalog")]
+    Read(#[source] sqlx::Error),
+    /// A transaction failed; nothing of it is recorded. What cannot be recorded must not be done.
+    #[error("cannot write the catalog")]
+    Write(#[source] Arc<sqlx::Error>),
+    /// A promise of the schema would be broken; the operation left no trace.
+    #[error("the catalog refuses the change")]
+    Constraint(#[source] sqlx::Error),
+    /// A row says something this version does not understand.
+    #[error("the catalog's record of {what} is not readable: {why}")]
+    BadRow {
+        /// Which row.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Somebody else changed the archive in the meantime.
+    #[error("{0} was changed by somebody else in the meantime")]
+    Stale(ArchiveId),
+    /// The event cannot follow the state. A bug.
+    #[error("{id}: refused")]
+    Illegal {
+        /// Which archive.
+        id: ArchiveId,
+        /// What was tried.
+        #[source]
+        source: IllegalTransition,
+    },
+    /// Another archive already has this package (contract U17).
+    #[error("{by} already has this package")]
+    PackageClaimed {
+        /// The archive that has it.
+        by: ArchiveId,
+    },
+    /// The snapshot cannot be planned twice.
+    #[error("{0} is planned already")]
+    AlreadyPlanned(SnapshotId),
+    /// The writer has ended; its own error was reported where it happened.
+    #[error("the catalog's writer has stopped")]
+    WriterGone,
+}
+
+impl CatalogError {
+    /// Whether the catalog itself failed, after which nothing may be done any more (exit 74); the
+    /// others concern one archive.
+    pub const fn is_fatal(&self) -> bool {
+        !matches!(
+            self,
+            Self::Stale(_)
+                | Self::Constraint(_)
+                | Self::Illegal { .. }
+                | Self::PackageClaimed { .. }
+                | Self::AlreadyPlanned(_)
+        )
+    }
+}

@@ -1,0 +1,149 @@
+//! One event on its way into the catalog and, once committed, into the log: the log says what the
+//! `events` view says, once, where it became true.
+
+use serde_json::Value;
+
+use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState, StateWord};
+use crate::model::{ArchiveId, SnapshotId, Timestamp};
+
+/// A row of `internal_event`.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) at: Timestamp,
+    pub(super) archive: Option<ArchiveId>,
+    pub(super) snapshot: SnapshotId,
+    pub(super) event: String,
+    pub(super) from_state: Option<&'static str>,
+    pub(super) to_state: Option<&'static str>,
+    pub(super) detail: Value,
+    export: String,
+    job: Option<String>,
+}
+
+impl Line {
+    pub(super) fn of_archive(
+        archive: &Archive,
+        from: Option<StateWord>,
+        event: &Event,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            at,
+            archive: Some(archive.id),
+            snapshot: archive.snapshot,
+            event: event.word().to_owned(),
+            from_state: from.map(StateWord::as_str),
+            to_state: Some(archive.state.word().as_str()),
+            detail: detail(event),
+            export: archive.export.to_string(),
+            job: archive.state.job().map(ToString::to_string),
+        }
+    }
+
+    pub(super) fn opened(archive: &Archive, detail: Value, at: Timestamp) -> Self {
+        Self {
+            at,
+            archive: Some(archive.id),
+            snapshot: archive.snapshot,
+            event: "archive_opened".to_owned(),
+            from_state: None,
+            to_state: Some(archive.state.word().as_str()),
+            detail,
+            export: archive.export.to_string(),
+            job: None,
+        }
+    }
+
+    pub(super) fn of_snapshot(
+        snapshot: SnapshotId,
+        export: &impl ToString,
+        event: &SnapshotEvent,
+        (from, to): (Option<SnapshotState>, Option<SnapshotState>),
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            at,
+            archive: None,
+            snapshot,
+            event: event.word().to_owned(),
+            from_state: from.map(SnapshotState::as_str),
+            to_state: to.or(from).map(SnapshotState::as_str),
+            detail: detail(event),
+            export: export.to_string(),
+            job: None,
+        }
+    }
+
+    /// The state followed from the parts.
+    pub(super) fn snapshot_changed(
+        snapshot: SnapshotId,
+        export: &impl ToString,
+        (from, to): (SnapshotState, SnapshotState),
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            at,
+            archive: None,
+            snapshot,
+            event: format!("snapshot_{to}"),
+            from_state: Some(from.as_str()),
+            to_state: Some(to.as_str()),
+            detail: Value::Object(serde_json::Map::new()),
+            export: export.to_string(),
+            job: None,
+        }
+    }
+
+    /// Whether this is how an export fails: what its `last_failure_at` counts.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(self.to_state, Some("failed" | "lost" | "damaged"))
+            && self.from_state != self.to_state
+    }
+
+    /// Writes the line to the log. Called only after the commit.
+    pub(super) fn log(&self) {
+        let archive = self.archive.map(|id| id.to_string());
+        let archive = archive.as_deref();
+        let detail = match &self.detail {
+            Value::Object(fields) if fields.is_empty() => None,
+            detail => Some(detail.to_string()),
+        };
+        let detail = detail.as_deref();
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    archive.id = archive,
+                    snapshot.id = %self.snapshot,
+                    export.name = %self.export,
+                    job.id = self.job.as_deref(),
+                    event = %self.event,
+                    state = self.to_state,
+                    detail,
+                    "{}",
+                    self.event.replace('_', " ")
+                )
+            };
+        }
+        if self.is_failure() || self.event == "planning_failed" {
+            line!(error);
+        } else if self.event.ends_with("_postponed")
+            || self.event == "download_interrupted"
+            || self.event == "snapshot_incomplete"
+        {
+            line!(warn);
+        } else {
+            line!(info);
+        }
+    }
+}
+
+/// An event's fields, without its word, which has a column of its own.
+fn detail(event: &impl serde::Serialize) -> Value {
+    let mut value = serde_json::to_value(event).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("event");
+    } else {
+        value = Value::Object(serde_json::Map::new());
+    }
+    value
+}

@@ -1,0 +1,409 @@
+//! The catalog: one SQLite database that records everything, and that others read.
+//!
+//! Writes go through one writer task with group commit ([`writer`]); two functions ([`archives`])
+//! make and change archives, and nothing else does. Reads use a second connection. The catalog
+//! performs no effect on the outside and never waits for one: a transaction spans no network and
+//! no file. When a write fails, nothing of it is recorded, and the caller must not do what it
+//! meant to record.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+mod archives;
+mod error;
+mod exports;
+mod journal;
+mod read;
+mod record;
+mod row;
+mod sql;
+mod write;
+mod writer;
+
+pub use error::CatalogError;
+pub use read::ViewRows;
+pub use record::{
+    Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Origin, Planning,
+    SnapshotRecord, UnplannedSnapshot, VerdictNote,
+};
+
+use crate::lifecycle::Archive;
+use crate::model::{ArchiveId, JobId, Name, PackageId, SnapshotId, Timestamp};
+use writer::{Operation, Outcome, Request};
+
+/// `application_id` of a catalog: "ROMA".
+const APPLICATION_ID: i64 = 0x524F_4D41;
+/// The database file in the state directory.
+pub const FILE_NAME: &str = "catalog.db";
+/// The oldest SQLite without the WAL-reset corruption.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// How the catalog is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By the holder of the state directory's lock: creates and migrates.
+    Owner,
+    /// By a command beside a running daemon: reads and writes, never migrates.
+    Command,
+    /// Reads only.
+    Reader,
+}
+
+/// A handle on the open catalog; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    reader: Arc<Mutex<SqliteConnection>>,
+    writer: Option<mpsc::Sender<Request>>,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Catalog {
+    /// Opens `<state_dir>/catalog.db`.
+    pub async fn open(state_dir: &Path, access: Access) -> Result<Self, CatalogError> {
+        let path = state_dir.join(FILE_NAME);
+        let open_error = |source| CatalogError::Open { path: path.clone(), source };
+        if access != Access::Owner && !path.exists() {
+            return Err(CatalogError::Missing { path });
+        }
+        let writer = if access == Access::Reader {
+            None
+        } else {
+            if access == Access::Owner {
+                create_private(&path)?;
+            }
+            let mut db = options(&path, access).connect().await.map_err(open_error)?;
+            check_sqlite(&mut db).await?;
+            prepare(&mut db, &path, access).await?;
+            Some(db)
+        };
+        let mut reader = options(&path, Access::Reader).connect().await.map_err(open_error)?;
+        if access == Access::Reader {
+            check_identity(&mut reader, &path).await?;
+            require_schema(&mut reader, &path).await?;
+        }
+        let (sender, task) = match writer {
+            Some(db) => {
+                let (sender, requests) = mpsc::channel(256);
+                (Some(sender), Some(tokio::spawn(writer::serve(db, requests))))
+            }
+            None => (None, None),
+        };
+        Ok(Self {
+            reader: Arc::new(Mutex::new(reader)),
+            writer: sender,
+            task: Arc::new(Mutex::new(task)),
+        })
+    }
+
+    /// Ends the writer after what waits is committed, and closes the database.
+    pub async fn close(self) {
+        drop(self.writer);
+        if let Some(task) = self.task.lock().await.take()
+            && let Err(error) = task.await
+        {
+            tracing::error!(error = %error, "the catalog's writer broke");
+        }
+    }
+
+    async fn write(&self, operation: Operation, at: Timestamp) -> Result<Outcome, CatalogError> {
+        let writer = self.writer.as_ref().ok_or(CatalogError::WriterGone)?;
+        let (reply, answer) = oneshot::channel();
+        writer
+            .send(Request { operation, at, reply })
+            .await
+            .map_err(|_| CatalogError::WriterGone)?;
+        answer.await.map_err(|_| CatalogError::WriterGone)?
+    }
+
+    /// Records that `event` happened to `archive`; the answer is the archive as it is now.
+    pub async fn commit(&self, change: Change, at: Timestamp) -> Result<Archive, CatalogError> {
+        let mut archives = self.commit_all(vec![change], at).await?;
+        if archives.is_empty() { Err(CatalogError::WriterGone) } else { Ok(archives.remove(0)) }
+    }
+
+    /// Records several changes, all or none. The answer holds every archive that was changed or,
+    /// as a replacement, opened; the last change's archive comes first.
+    pub async fn commit_all(
+        &self,
+        changes: Vec<Change>,
+        at: Timestamp,
+    ) -> Result<Vec<Archive>, CatalogError> {
+        match self.write(Operation::Commit(changes), at).await? {
+            Outcome::Archives(archives) => Ok(archives),
+            _ => Err(CatalogError::WriterGone),
+        }
+    }
+
+    /// Opens a run, whose scope is yet to be read.
+    pub async fn open_snapshot(
+        &self,
+        new: NewSnapshot,
+        at: Timestamp,
+    ) -> Result<SnapshotId, CatalogError> {
+        match self.write(Operation::OpenSnapshot(new), at).await? {
+            Outcome::Snapshot(id) => Ok(id),
+            _ => Err(CatalogError::WriterGone),
+        }
+    }
+
+    /// Records what became of a snapshot's planning; the answer holds the archives it opened.
+    pub async fn plan(
+        &self,
+        snapshot: SnapshotId,
+        planning: Planning,
+        at: Timestamp,
+    ) -> Result<Vec<Archive>, CatalogError> {
+        match self.write(Operation::Plan(snapshot, planning), at).await? {
+            Outcome::Archives(archives) => Ok(archives),
+            _ => Err(CatalogError::WriterGone),
+        }
+    }
+
+    /// Takes over a job that was started elsewhere. Doing it again changes nothing.
+    pub async fn adopt(
+        &self,
+        instance: Name,
+        job: JobId,
+        at: Timestamp,
+    ) -> Result<Adopted, CatalogError> {
+        match self.write(Operation::Adopt(Adoption { instance, job }), at).await? {
+            Outcome::Adopted(adopted) => Ok(*adopted),
+            _ => Err(CatalogError::WriterGone),
+        }
+    }
+
+    /// Records the configured exports; those that are no longer configured keep their rows.
+    pub async fn configure_exports(
+        &self,
+        exports: Vec<ExportRecord>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::ConfigureExports(exports), at).await.map(drop)
+    }
+
+    /// Passes over all occurrences of a schedule up to `at`.
+    pub async fn skip_to(
+        &self,
+        instance: Name,
+        export: Name,
+        at: Timestamp,
+        next_due: Option<Timestamp>,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::SkipTo { instance, export, next_due }, at).await.map(drop)
+    }
+
+    /// Writes why snapshots are kept.
+    pub async fn note_verdicts(
+        &self,
+        notes: Vec<VerdictNote>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::NoteVerdicts(notes), at).await.map(drop)
+    }
+
+    /// Writes one value about the catalog itself.
+    pub async fn stamp(
+        &self,
+        key: &'static str,
+        value: String,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::Stamp { key, value, replace: true }, at).await.map(drop)
+    }
+
+    /// Writes one value about the catalog itself, unless it is there already.
+    pub async fn stamp_once(
+        &self,
+        key: &'static str,
+        value: String,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::Stamp { key, value, replace: false }, at).await.map(drop)
+    }
+
+    /// A number that changes whenever another connection has written.
+    pub async fn foreign_version(&self, at: Timestamp) -> Result<i64, CatalogError> {
+        match self.write(Operation::DataVersion, at).await? {
+            Outcome::DataVersion(version) => Ok(version),
+            _ => Err(CatalogError::WriterGone),
+        }
+    }
+
+    /// Every archive that is not at rest; independent of how long the history is.
+    pub async fn active(&self) -> Result<Vec<Archive>, CatalogError> {
+        read::active(&mut *self.reader.lock().await).await
+    }
+
+    /// One archive.
+    pub async fn archive(&self, id: ArchiveId) -> Result<Option<Archive>, CatalogError> {
+        read::archive(&mut *self.reader.lock().await, id).await
+    }
+
+    /// All archives of a snapshot, lost ones and their replacements included, by part.
+    pub async fn archives_of(&self, snapshot: SnapshotId) -> Result<Vec<Archive>, CatalogError> {
+        read::archives_of(&mut *self.reader.lock().await, snapshot).await
+    }
+
+    /// The archives that events after `seq` concern, and the newest `seq`.
+    pub async fn changed_since(&self, seq: i64) -> Result<(i64, Vec<Archive>), CatalogError> {
+        read::changed_since(&mut *self.reader.lock().await, seq).await
+    }
+
+    /// The newest event's `seq`, 0 when there is none.
+    pub async fn last_seq(&self) -> Result<i64, CatalogError> {
+        read::last_seq(&mut *self.reader.lock().await).await
+    }
+
+    /// The newest time that an event carries: the clock has been there.
+    pub async fn latest_event_time(&self) -> Result<Option<Timestamp>, CatalogError> {
+        read::latest_event_time(&mut *self.reader.lock().await).await
+    }
+
+    /// Snapshots whose scope is yet to be read.
+    pub async fn to_plan(&self) -> Result<Vec<UnplannedSnapshot>, CatalogError> {
+        read::to_plan(&mut *self.reader.lock().await).await
+    }
+
+    /// What is recorded of the configured exports.
+    pub async fn exports(&self) -> Result<Vec<ExportState>, CatalogError> {
+        read::exports(&mut *self.reader.lock().await).await
+    }
+
+    /// The snapshots of an export that retention decides about.
+    pub async fn snapshots_of(
+        &self,
+        instance: &Name,
+        export: &Name,
+        now: Timestamp,
+    ) -> Result<Vec<SnapshotRecord>, CatalogError> {
+        read::snapshots_of(&mut *self.reader.lock().await, instance, export, now).await
+    }
+
+    /// Size of the largest of an instance's last hundred packages, in bytes.
+    pub async fn largest_recent(&self, instance: &Name) -> Result<u64, CatalogError> {
+        read::largest_recent(&mut *self.reader.lock().await, instance).await
+    }
+
+    /// Another archive that has, or had, this package (contract U17).
+    pub async fn claimant(
+        &self,
+        instance: &Name,
+        package: &PackageId,
+        besides: ArchiveId,
+    ) -> Result<Option<ArchiveId>, CatalogError> {
+        read::claimant(&mut *self.reader.lock().await, instance, package, besides).await
+    }
+
+    /// How many parts a snapshot has; 0 while nobody knows.
+    pub async fn parts_of(&self, snapshot: SnapshotId) -> Result<u32, CatalogError> {
+        read::parts_of(&mut *self.reader.lock().await, snapshot).await
+    }
+
+    /// Reads a public view; `select` is our own text, `binds` may be anything.
+    pub async fn view(&self, select: &str, binds: &[String]) -> Result<ViewRows, CatalogError> {
+        read::view(&mut *self.reader.lock().await, select, binds).await
+    }
+}
+
+fn options(path: &Path, access: Access) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+        .disable_statement_logging();
+    if access == Access::Reader {
+        return options.read_only(true);
+    }
+    options
+        .create_if_missing(access == Access::Owner)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit that a power cut undoes would let a package be taken for one never asked for.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("wal_autocheckpoint", "1000")
+        .pragma("journal_size_limit", "67108864")
+}
+
+/// SQLite would make the file readable by everybody; its side files inherit this mode.
+fn create_private(path: &Path) -> Result<(), CatalogError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            Err(CatalogError::Open { path: path.to_owned(), source: sqlx::Error::Io(error) })
+        }
+    }
+}
+
+async fn check_sqlite(db: &mut SqliteConnection) -> Result<(), CatalogError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if numbers.as_slice() < OLDEST_SQLITE.as_slice() {
+        return Err(CatalogError::SqliteTooOld(version));
+    }
+    Ok(())
+}
+
+async fn prepare(
+    db: &mut SqliteConnection,
+    path: &Path,
+    access: Access,
+) -> Result<(), CatalogError> {
+    if access == Access::Command {
+        check_identity(db, path).await?;
+        return require_schema(db, path).await;
+    }
+    if tables(db).await? > 0 {
+        check_identity(db, path).await?;
+    }
+    MIGRATIONS
+        .run(&mut *db)
+        .await
+        .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })
+}
+
+async fn tables(db: &mut SqliteConnection) -> Result<i64, CatalogError> {
+    sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)
+}
+
+async fn check_identity(db: &mut SqliteConnection, path: &Path) -> Result<(), CatalogError> {
+    let found: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    if found == APPLICATION_ID {
+        Ok(())
+    } else {
+        Err(CatalogError::Foreign { path: path.to_owned(), found })
+    }
+}
+
+async fn require_schema(db: &mut SqliteConnection, path: &Path) -> Result<(), CatalogError> {
+    let applied: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if applied < newest {
+        Err(CatalogError::OlderSchema { path: PathBuf::from(path) })
+    } else {
+        Ok(())
+    }
+}

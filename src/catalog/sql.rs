@@ -1,0 +1,122 @@
+//! Every SQL text of the program. `tests/it/schema.rs` prepares each against a fresh catalog.
+
+pub(super) const SELECT_ARCHIVE: &str = "SELECT * FROM internal_archive WHERE id = ?";
+
+pub(super) const SELECT_ACTIVE: &str =
+    "SELECT * FROM internal_archive WHERE at_rest = 0 ORDER BY not_before_ms, id";
+
+pub(super) const SELECT_ARCHIVES_OF_SNAPSHOT: &str =
+    "SELECT * FROM internal_archive WHERE snapshot_id = ? ORDER BY part, id";
+
+pub(super) const INSERT_ARCHIVE: &str = "\
+INSERT INTO internal_archive (
+    snapshot_id, instance, export, part, generation, replaces, scope, revision, attempts,
+    downloads, at_rest, scheduled_at_ms, not_before_ms, state)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, ?8, ?9, 'scheduled')";
+
+pub(super) const UPDATE_ARCHIVE: &str = "\
+UPDATE internal_archive SET
+    revision = ?3, attempts = ?4, downloads = ?5, at_rest = ?6, not_before_ms = ?7, state = ?8,
+    cause = ?9, job_id = ?10, package_id = ?11, raw_bytes = ?12, raw_sha256 = ?13,
+    stored_bytes = ?14, stored_sha256 = ?15, format = ?16, method = ?17, path = ?18,
+    deletion_reason = ?19, deletion_policy = ?20, accepted_at_ms = ?21, ready_at_ms = ?22,
+    downloaded_at_ms = ?23, stored_at_ms = ?24, verified_at_ms = ?25, deleted_at_ms = ?26,
+    last_error = ?27
+WHERE id = ?1 AND revision = ?2";
+
+pub(super) const SELECT_CLAIMANT: &str = "\
+SELECT id FROM internal_archive WHERE instance = ? AND package_id = ? AND id <> ?";
+
+pub(super) const SELECT_BY_JOB: &str =
+    "SELECT * FROM internal_archive WHERE instance = ? AND job_id = ?";
+
+pub(super) const INSERT_EVENT: &str = "\
+INSERT INTO internal_event (at_ms, archive_id, snapshot_id, event, from_state, to_state, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?)";
+
+pub(super) const SELECT_LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM internal_event";
+
+pub(super) const SELECT_LATEST_EVENT_TIME: &str = "SELECT max(at_ms) FROM (\
+SELECT at_ms FROM internal_event ORDER BY seq DESC LIMIT 100)";
+
+pub(super) const SELECT_CHANGED_ARCHIVES: &str = "\
+SELECT * FROM internal_archive WHERE id IN (
+    SELECT archive_id FROM internal_event WHERE seq > ? AND archive_id IS NOT NULL)";
+
+pub(super) const INSERT_SNAPSHOT: &str = "\
+INSERT INTO internal_snapshot (instance, export, origin, taken_at_ms, state, not_before_ms)
+VALUES (?, ?, ?, ?, 'open', ?)";
+
+pub(super) const SELECT_PARTS: &str = "\
+SELECT part, state, coalesce(raw_bytes, 0) AS raw_bytes, coalesce(stored_bytes, 0) AS stored_bytes
+FROM internal_archive WHERE snapshot_id = ?";
+
+pub(super) const SELECT_SNAPSHOT: &str = "SELECT * FROM internal_snapshot WHERE id = ?";
+
+pub(super) const SELECT_SNAPSHOT_PARTS: &str = "SELECT parts FROM internal_snapshot WHERE id = ?";
+
+pub(super) const SELECT_UNPLANNED: &str =
+    "SELECT * FROM internal_snapshot WHERE parts IS NULL ORDER BY not_before_ms, id";
+
+pub(super) const UPDATE_SNAPSHOT_SUMMARY: &str = "\
+UPDATE internal_snapshot
+SET state = ?2, parts_stored = ?3, raw_bytes = ?4, stored_bytes = ?5 WHERE id = ?1";
+
+pub(super) const UPDATE_SNAPSHOT_PARTS: &str = "\
+UPDATE internal_snapshot SET parts = ?2, attempts = 0, last_error = NULL
+WHERE id = ?1 AND parts IS NULL";
+
+pub(super) const UPDATE_SNAPSHOT_POSTPONED: &str = "\
+UPDATE internal_snapshot SET attempts = attempts + 1, not_before_ms = ?2, last_error = ?3
+WHERE id = ?1 AND parts IS NULL";
+
+pub(super) const UPDATE_SNAPSHOT_UNPLANNABLE: &str = "\
+UPDATE internal_snapshot SET parts = 0, last_error = ?2 WHERE id = ?1 AND parts IS NULL";
+
+pub(super) const UPDATE_SNAPSHOT_VERDICT: &str = "\
+UPDATE internal_snapshot SET kept_because = ?2, expected_delete_at_ms = ?3 WHERE id = ?1";
+
+pub(super) const SELECT_SNAPSHOT_FACTS: &str = "\
+SELECT s.id, s.taken_at_ms, s.state, s.raw_bytes, s.stored_bytes, s.kept_because,
+    s.expected_delete_at_ms,
+    (SELECT min(p.name) FROM internal_pin AS p
+     WHERE p.snapshot_id = s.id AND (p.until_ms IS NULL OR p.until_ms > ?3)) AS pin
+FROM internal_snapshot AS s
+WHERE s.instance = ?1 AND s.export = ?2 AND s.state IN ('complete', 'incomplete')";
+
+pub(super) const UPSERT_EXPORT: &str = "\
+INSERT INTO internal_export (
+    instance, name, configured, schedule, rpo_ms, first_seen_at_ms, last_due_at_ms, next_due_at_ms)
+VALUES (?1, ?2, 1, ?3, ?4, ?5, ?5, ?6)
+ON CONFLICT (instance, name) DO UPDATE SET
+    configured = 1, schedule = ?3, rpo_ms = ?4, next_due_at_ms = ?6";
+
+pub(super) const UNCONFIGURE_EXPORTS: &str = "UPDATE internal_export SET configured = 0";
+
+pub(super) const SELECT_EXPORTS: &str = "SELECT * FROM internal_export WHERE configured = 1";
+
+pub(super) const UPDATE_EXPORT_DUE: &str = "\
+UPDATE internal_export SET last_due_at_ms = ?3, next_due_at_ms = ?4
+WHERE instance = ?1 AND name = ?2";
+
+pub(super) const UPDATE_EXPORT_FAILURE: &str = "\
+UPDATE internal_export SET last_failure_at_ms = ?3, last_error = ?4
+WHERE instance = ?1 AND name = ?2";
+
+pub(super) const UPDATE_EXPORT_POLICY: &str = "\
+UPDATE internal_export SET
+    policy_changed_at_ms = CASE WHEN policy_hash IS NULL THEN NULL ELSE ?5 END,
+    policy = ?3, policy_hash = ?4
+WHERE instance = ?1 AND name = ?2 AND policy_hash IS NOT ?4";
+
+pub(super) const INSERT_META: &str =
+    "INSERT INTO internal_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING";
+
+pub(super) const UPSERT_META: &str = "\
+INSERT INTO internal_meta (key, value) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+
+pub(super) const LARGEST_RECENT_PACKAGE: &str = "\
+SELECT coalesce(max(raw_bytes), 0) FROM (
+    SELECT raw_bytes FROM internal_archive
+    WHERE instance = ? AND raw_bytes IS NOT NULL ORDER BY id DESC LIMIT 100)";

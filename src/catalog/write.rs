@@ -1,0 +1,226 @@
+//! What each operation of the writer does inside its transaction.
+
+use std::sync::Arc;
+
+use sqlx::SqliteConnection;
+
+use super::archives::{
+    NewArchive, apply, apply_change, open_archive, refresh_snapshot, write_event,
+};
+use super::error::CatalogError;
+use super::exports::{configure_export, note_verdict, record_failure, set_due};
+use super::journal::Line;
+use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
+use super::row;
+use super::sql;
+use super::writer::{Operation, Outcome};
+use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState};
+use crate::model::{Name, SnapshotId, Timestamp, WATCHED_EXPORT};
+
+/// A statement that breaks a promise of the schema concerns one archive; any other that fails means
+/// that the catalog cannot be written.
+pub(super) fn failed(error: sqlx::Error) -> CatalogError {
+    match &error {
+        sqlx::Error::Database(refusal) if refusal.kind() != sqlx::error::ErrorKind::Other => {
+            CatalogError::Constraint(error)
+        }
+        _ => CatalogError::Write(Arc::new(error)),
+    }
+}
+
+pub(super) async fn perform(
+    db: &mut SqliteConnection,
+    operation: Operation,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Outcome, CatalogError> {
+    match operation {
+        Operation::Commit(changes) => {
+            let mut archives = Vec::with_capacity(changes.len());
+            for change in changes {
+                apply_change(db, change, at, journal, &mut archives).await?;
+            }
+            Ok(Outcome::Archives(archives))
+        }
+        Operation::OpenSnapshot(new) => {
+            open_snapshot(db, &new, at, journal).await.map(Outcome::Snapshot)
+        }
+        Operation::Plan(snapshot, planning) => {
+            plan(db, snapshot, planning, at, journal).await.map(Outcome::Archives)
+        }
+        Operation::Adopt(adoption) => {
+            let adopted = adopt(db, adoption, at, journal).await?;
+            Ok(Outcome::Adopted(Box::new(adopted)))
+        }
+        Operation::ConfigureExports(exports) => {
+            sqlx::query(sql::UNCONFIGURE_EXPORTS).execute(&mut *db).await.map_err(failed)?;
+            for export in exports {
+                configure_export(db, &export, at).await?;
+            }
+            Ok(Outcome::Done)
+        }
+        Operation::SkipTo { instance, export, next_due } => {
+            set_due(db, &instance, &export, at, next_due).await?;
+            Ok(Outcome::Done)
+        }
+        Operation::NoteVerdicts(notes) => {
+            for note in notes {
+                note_verdict(db, &note).await?;
+            }
+            Ok(Outcome::Done)
+        }
+        Operation::Stamp { key, value, replace } => {
+            sqlx::query(if replace { sql::UPSERT_META } else { sql::INSERT_META })
+                .bind(key)
+                .bind(value)
+                .execute(&mut *db)
+                .await
+                .map_err(failed)?;
+            Ok(Outcome::Done)
+        }
+        Operation::DataVersion => data_version(db).await.map(Outcome::DataVersion),
+    }
+}
+
+pub(super) async fn data_version(db: &mut SqliteConnection) -> Result<i64, CatalogError> {
+    sqlx::query_scalar("PRAGMA data_version").fetch_one(db).await.map_err(CatalogError::Read)
+}
+
+async fn open_snapshot(
+    db: &mut SqliteConnection,
+    new: &NewSnapshot,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<SnapshotId, CatalogError> {
+    let id = sqlx::query(sql::INSERT_SNAPSHOT)
+        .bind(new.instance.as_str())
+        .bind(new.export.as_str())
+        .bind(new.origin.word())
+        .bind(new.taken_at.as_millis())
+        .bind(at.as_millis())
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?
+        .last_insert_rowid();
+    let id = SnapshotId(id);
+    if new.origin == Origin::Schedule {
+        set_due(db, &new.instance, &new.export, new.taken_at, new.next_due).await?;
+    }
+    let event = SnapshotEvent::SnapshotOpened { origin: new.origin.word().to_owned() };
+    let state = Some(SnapshotState::Open);
+    write_event(db, Line::of_snapshot(id, &new.export, &event, (None, state), at), journal).await?;
+    Ok(id)
+}
+
+async fn plan(
+    db: &mut SqliteConnection,
+    snapshot: SnapshotId,
+    planning: Planning,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Vec<Archive>, CatalogError> {
+    let row = sqlx::query(sql::SELECT_SNAPSHOT)
+        .bind(snapshot.0)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed)?;
+    let found = super::read::unplanned(&row)?;
+    let query = match &planning {
+        Planning::Parts(scopes) => sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
+            .bind(snapshot.0)
+            .bind(i64::try_from(scopes.len()).unwrap_or(i64::MAX)),
+        Planning::Postponed(failure, not_before) => sqlx::query(sql::UPDATE_SNAPSHOT_POSTPONED)
+            .bind(snapshot.0)
+            .bind(not_before.as_millis())
+            .bind(failure.message.clone()),
+        Planning::Failed(message) => {
+            sqlx::query(sql::UPDATE_SNAPSHOT_UNPLANNABLE).bind(snapshot.0).bind(message.clone())
+        }
+    };
+    if query.execute(&mut *db).await.map_err(failed)?.rows_affected() != 1 {
+        return Err(CatalogError::AlreadyPlanned(snapshot));
+    }
+    let mut archives = Vec::new();
+    let event = match planning {
+        Planning::Parts(scopes) => {
+            for (part, scope) in (1..).zip(&scopes) {
+                let new = NewArchive {
+                    snapshot,
+                    instance: &found.instance,
+                    export: &found.export,
+                    part,
+                    generation: 0,
+                    replaces: None,
+                    scope: Some(scope),
+                    scheduled_at: found.taken_at,
+                };
+                archives.push(open_archive(db, &new, at, journal).await?);
+            }
+            SnapshotEvent::PartsPlanned {
+                parts: u32::try_from(scopes.len()).unwrap_or(u32::MAX),
+                apps: scopes.iter().map(|scope| scope.apps.len()).sum(),
+                tasks: scopes.iter().map(|scope| scope.tasks.len()).sum(),
+            }
+        }
+        Planning::Postponed(failure, not_before) => {
+            SnapshotEvent::PlanningPostponed { failure, not_before }
+        }
+        Planning::Failed(message) => {
+            record_failure(db, &found.instance, &found.export, at, Some(&message)).await?;
+            SnapshotEvent::PlanningFailed { message }
+        }
+    };
+    let states = (Some(SnapshotState::Open), None);
+    write_event(db, Line::of_snapshot(snapshot, &found.export, &event, states, at), journal)
+        .await?;
+    refresh_snapshot(db, snapshot, at, journal).await?;
+    Ok(archives)
+}
+
+async fn adopt(
+    db: &mut SqliteConnection,
+    adoption: Adoption,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Adopted, CatalogError> {
+    let known = sqlx::query(sql::SELECT_BY_JOB)
+        .bind(adoption.instance.as_str())
+        .bind(adoption.job.as_str())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed)?;
+    if let Some(row) = known {
+        return row::archive(&row).map(Adopted::Known);
+    }
+    let export: Name = WATCHED_EXPORT.parse().map_err(|error| CatalogError::BadRow {
+        what: "watched".into(),
+        why: format!("{error}"),
+    })?;
+    let new = NewSnapshot {
+        instance: adoption.instance,
+        export,
+        origin: Origin::Watch,
+        taken_at: at,
+        next_due: None,
+    };
+    let snapshot = open_snapshot(db, &new, at, journal).await?;
+    sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
+        .bind(snapshot.0)
+        .bind(1_i64)
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    let new = NewArchive {
+        snapshot,
+        instance: &new.instance,
+        export: &new.export,
+        part: 1,
+        generation: 0,
+        replaces: None,
+        scope: None,
+        scheduled_at: at,
+    };
+    let archive = open_archive(db, &new, at, journal).await?;
+    let event = Event::JobAdopted { job: adoption.job };
+    apply(db, &archive, &event, at, journal).await.map(Adopted::New)
+}

@@ -1,0 +1,167 @@
+//! The one writer: takes all operations that wait into one transaction, so that concurrent
+//! archives share one fsync, and tells each caller only after the commit.
+//!
+//! It must never be cancelled in the middle: a commit whose future is dropped may still happen
+//! (measured: a third of them). Therefore it is a task of its own that nobody aborts, no commit
+//! stands under `select!` or a timeout, and callers only wait for an answer.
+
+use std::sync::Arc;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::CatalogError;
+use super::journal::Line;
+use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
+use super::write;
+use crate::lifecycle::Archive;
+use crate::model::{Name, SnapshotId, Timestamp};
+
+/// Operations in one transaction, at most.
+const GROUP: usize = 256;
+
+/// What can be written.
+pub(super) enum Operation {
+    Commit(Vec<Change>),
+    OpenSnapshot(NewSnapshot),
+    Plan(SnapshotId, Planning),
+    Adopt(Adoption),
+    ConfigureExports(Vec<ExportRecord>),
+    SkipTo {
+        instance: Name,
+        export: Name,
+        next_due: Option<Timestamp>,
+    },
+    NoteVerdicts(Vec<VerdictNote>),
+    Stamp {
+        key: &'static str,
+        value: String,
+        replace: bool,
+    },
+    /// Not a write: whether *another* connection has written. Only this connection can tell.
+    DataVersion,
+}
+
+/// What came of an operation.
+pub(super) enum Outcome {
+    Done,
+    Archives(Vec<Archive>),
+    Snapshot(SnapshotId),
+    Adopted(Box<Adopted>),
+    DataVersion(i64),
+}
+
+/// An operation on its way to the writer.
+pub(super) struct Request {
+    pub(super) operation: Operation,
+    pub(super) at: Timestamp,
+    pub(super) reply: oneshot::Sender<Result<Outcome, CatalogError>>,
+}
+
+/// Serves requests until every sender is gone, then closes the database.
+pub(super) async fn serve(mut connection: SqliteConnection, mut requests: mpsc::Receiver<Request>) {
+    while let Some(first) = requests.recv().await {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = requests.try_recv()
+        {
+            group.push(next);
+        }
+        commit_group(&mut connection, group).await;
+    }
+    if let Err(error) = connection.close().await {
+        tracing::warn!(error = %error, "the catalog did not close cleanly; it recovers by itself");
+    }
+}
+
+/// Runs a group in one transaction. An operation that is refused leaves no trace and does not
+/// disturb the others; a transaction that fails fails for all of them.
+async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>) {
+    let mut replies = Vec::with_capacity(group.len());
+    let mut journal = Vec::new();
+    let result = transact(connection, group, &mut replies, &mut journal).await;
+    if result.is_ok() {
+        journal.iter().for_each(Line::log);
+    }
+    for (reply, outcome) in replies {
+        let answer = match &result {
+            Ok(()) => outcome,
+            Err(error) => Err(CatalogError::Write(Arc::clone(error))),
+        };
+        // A caller that no longer waits has nothing to be told; the fact is recorded.
+        drop(reply.send(answer));
+    }
+}
+
+type Reply = (oneshot::Sender<Result<Outcome, CatalogError>>, Result<Outcome, CatalogError>);
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    group: Vec<Request>,
+    replies: &mut Vec<Reply>,
+    journal: &mut Vec<Line>,
+) -> Result<(), Arc<sqlx::Error>> {
+    let reads_only = group.iter().all(|r| matches!(r.operation, Operation::DataVersion));
+    if reads_only {
+        for request in group {
+            let outcome = write::data_version(connection).await.map(Outcome::DataVersion);
+            replies.push((request.reply, outcome));
+        }
+        return Ok(());
+    }
+    let mut group = group.into_iter();
+    let mut transaction = match connection.begin_with("BEGIN IMMEDIATE").await {
+        Ok(transaction) => transaction,
+        Err(error) => return Err(fail_rest(error, group, replies)),
+    };
+    while let Some(request) = group.next() {
+        let Request { operation, at, reply } = request;
+        let mark = journal.len();
+        let mut savepoint = match transaction.begin().await {
+            Ok(savepoint) => savepoint,
+            Err(error) => {
+                replies.push((reply, Ok(Outcome::Done)));
+                return Err(fail_rest(error, group, replies));
+            }
+        };
+        let outcome = write::perform(&mut savepoint, operation, at, journal).await;
+        let closed = if outcome.is_ok() {
+            savepoint.commit().await
+        } else {
+            journal.truncate(mark);
+            savepoint.rollback().await
+        };
+        let fatal = match &outcome {
+            Err(CatalogError::Write(error)) => Some(Arc::clone(error)),
+            _ => None,
+        };
+        replies.push((reply, outcome));
+        if let Some(error) = fatal {
+            fail_rest_with(&error, group, replies);
+            return Err(error);
+        }
+        if let Err(error) = closed {
+            return Err(fail_rest(error, group, replies));
+        }
+    }
+    transaction.commit().await.map_err(Arc::new)
+}
+
+fn fail_rest(
+    error: sqlx::Error,
+    rest: impl Iterator<Item = Request>,
+    replies: &mut Vec<Reply>,
+) -> Arc<sqlx::Error> {
+    let error = Arc::new(error);
+    fail_rest_with(&error, rest, replies);
+    error
+}
+
+/// The answers of all are replaced by the error of the transaction in `commit_group`.
+fn fail_rest_with(
+    error: &Arc<sqlx::Error>,
+    rest: impl Iterator<Item = Request>,
+    replies: &mut Vec<Reply>,
+) {
+    replies.extend(rest.map(|r| (r.reply, Err(CatalogError::Write(Arc::clone(error))))));
+}

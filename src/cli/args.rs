@@ -1,0 +1,151 @@
+//! The command line, as `--help` explains it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::lifecycle::StateWord;
+use crate::model::Reference;
+
+/// Keeps a verified, restorable history of ROMA Connect asset exports.
+#[derive(Debug, Parser)]
+#[command(name = "roma-archived", version, about, max_term_width = 100)]
+pub(super) struct Cli {
+    /// The configuration.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "ROMA_ARCHIVED_CONFIG",
+        default_value = "/etc/roma-archived/config.toml"
+    )]
+    pub(super) config: PathBuf,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the daemon: start and adopt export jobs, download, store and delete packages.
+    Run(RunArgs),
+    /// Watch a whole life in time-lapse against the built-in simulator; needs no account.
+    #[cfg(feature = "demo")]
+    Demo(DemoArgs),
+    /// Check the configuration and show what it says.
+    CheckConfig(JsonArgs),
+    /// Export now, besides the schedule.
+    Export(ExportArgs),
+    /// Adopt jobs that were started elsewhere, for instance in the console.
+    Watch(WatchArgs),
+    /// Show whether all is well; exits with 1 if it is not.
+    Status(JsonArgs),
+    /// List archives, newest first.
+    List(ListArgs),
+    /// Show all about an archive or a snapshot, with everything that happened to it.
+    Show(ShowArgs),
+    /// Write a package as ROMA sent it, its hash checked.
+    Extract(ExtractArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct JsonArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Work until every archive is at rest, then exit.
+    #[arg(long)]
+    pub(super) once: bool,
+}
+
+#[cfg(feature = "demo")]
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// Keep the state here instead of in a new temporary directory; must not exist yet.
+    #[arg(long, value_name = "DIR")]
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The configured export.
+    pub(super) name: String,
+    /// Its instance, when several have an export of this name.
+    #[arg(long)]
+    pub(super) instance: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WatchArgs {
+    /// The configured instance that runs the jobs.
+    pub(super) instance: String,
+    /// Ids of the jobs; `-` reads them from standard input, one a line.
+    #[arg(required = true, value_name = "JOB_ID")]
+    pub(super) jobs: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// List snapshots instead of archives.
+    #[arg(long)]
+    pub(super) snapshots: bool,
+    /// Only of this export (`watched` for adopted jobs).
+    #[arg(long)]
+    pub(super) export: Option<String>,
+    /// Only of this instance.
+    #[arg(long)]
+    pub(super) instance: Option<String>,
+    /// Only in this state.
+    #[arg(long)]
+    pub(super) state: Option<String>,
+    /// At most this many; 0 for all.
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+impl ListArgs {
+    /// The states that may be asked for.
+    pub(super) fn known_states(&self) -> Vec<&'static str> {
+        if self.snapshots {
+            vec!["open", "complete", "incomplete", "trashed", "deleted"]
+        } else {
+            StateWord::ALL.iter().map(|state| state.as_str()).collect()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// a34 for an archive, s12 for a snapshot.
+    pub(super) id: Reference,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExtractArgs {
+    /// a34 for an archive, s12 for all parts of a snapshot.
+    pub(super) id: Reference,
+    /// Where to write; a directory for a snapshot. Without it, standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+    /// Replace what is there.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Print what was written as JSON (needs --output).
+    #[arg(long, requires = "output")]
+    pub(super) json: bool,
+}

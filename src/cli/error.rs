@@ -1,0 +1,105 @@
+//! What a command can fail with, and the exit code of each.
+
+use std::path::PathBuf;
+
+use crate::catalog::CatalogError;
+use crate::config::ConfigError;
+use crate::engine::EngineError;
+use crate::exit::Exit;
+use crate::service::ServiceError;
+use crate::vault::{ExtractError, LockError};
+
+/// A command that failed. The causes are printed once, by [`super::main`].
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The command line names something that does not exist or does not fit.
+    #[error("{0}")]
+    Usage(String),
+    /// The thing asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// The daemon ended.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// A stored package cannot be read back.
+    #[error("cannot extract {id}")]
+    Extract {
+        /// Which archive.
+        id: crate::model::ArchiveId,
+        /// Why.
+        #[source]
+        source: ExtractError,
+    },
+    /// A file of the user's cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Standard input cannot be read.
+    #[error("cannot read standard input")]
+    Input(#[source] std::io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[from] std::io::Error),
+    /// The runtime does not start.
+    #[error("cannot start")]
+    Runtime(#[source] std::io::Error),
+    /// The demonstration went wrong.
+    #[error("the demonstration went wrong: {0}")]
+    Demo(String),
+}
+
+impl CliError {
+    /// The documented exit code.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) => Exit::Config,
+            Self::Usage(_) => Exit::Usage,
+            Self::NotFound(_) => Exit::Data,
+            Self::Extract { source, .. } => match source {
+                ExtractError::Output(_) => Exit::Io,
+                _ => Exit::NotWell,
+            },
+            Self::Service(error) => service_exit(error),
+            Self::Catalog(error) => catalog_exit(error),
+            Self::Write { .. } => Exit::CannotCreate,
+            Self::Input(_) | Self::Output(_) | Self::Runtime(_) => Exit::Io,
+            Self::Demo(_) => Exit::Bug,
+        }
+    }
+}
+
+const fn service_exit(error: &ServiceError) -> Exit {
+    match error {
+        ServiceError::StateDir { .. } => Exit::CannotCreate,
+        ServiceError::Lock(LockError::Held { .. }) => Exit::Held,
+        ServiceError::Client(_) => Exit::Config,
+        ServiceError::Catalog(error) | ServiceError::Engine(EngineError::Catalog(error)) => {
+            catalog_exit(error)
+        }
+        ServiceError::Lock(LockError::Io { .. })
+        | ServiceError::Vault(_)
+        | ServiceError::Engine(EngineError::Disk(_)) => Exit::Io,
+    }
+}
+
+const fn catalog_exit(error: &CatalogError) -> Exit {
+    match error {
+        CatalogError::Foreign { .. }
+        | CatalogError::BadRow { .. }
+        | CatalogError::Migrate { .. }
+        | CatalogError::OlderSchema { .. } => Exit::Data,
+        CatalogError::Illegal { .. } | CatalogError::SqliteTooOld(_) => Exit::Bug,
+        _ => Exit::Io,
+    }
+}

@@ -1,0 +1,82 @@
+//! What a person types. Commands read and write through the same library as the daemon; rendering
+//! (tables, JSON) lies apart in [`output`]. Nothing here decides about archives.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+mod args;
+mod check_config;
+#[cfg(feature = "demo")]
+mod demo;
+mod error;
+mod extract;
+mod jobs;
+mod list;
+#[cfg(feature = "demo")]
+mod narrate;
+mod open;
+mod output;
+mod run;
+mod show;
+mod status;
+
+pub use error::CliError;
+
+use crate::config::{self, Loaded};
+use crate::exit::Exit;
+use args::{Cli, Command};
+
+/// Parses the command line, runs the command, and prints what went wrong, once.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; they go to standard output.
+            let wrong = error.use_stderr();
+            drop(error.print());
+            return if wrong { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    match dispatch(cli) {
+        Ok(exit) => exit,
+        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) => {
+            output::complain(&error);
+            error.exit()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<Exit, CliError> {
+    let config = cli.config;
+    match cli.command {
+        Command::Run(args) => run::run(&load(&config)?, &args),
+        Command::CheckConfig(args) => check_config::run(&load(&config)?, args.json),
+        Command::Export(args) => on_one_thread(jobs::export(&load(&config)?, &args)),
+        Command::Watch(args) => on_one_thread(jobs::watch(&load(&config)?, &args)),
+        Command::Status(args) => on_one_thread(status::run(&load(&config)?, args.json)),
+        Command::List(args) => on_one_thread(list::run(&load(&config)?, &args)),
+        Command::Show(args) => on_one_thread(show::run(&load(&config)?, &args)),
+        Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => demo::run(&args),
+    }
+}
+
+fn load(path: &PathBuf) -> Result<Loaded, CliError> {
+    config::load(path).map_err(CliError::Config)
+}
+
+/// Commands have little to do at once.
+fn on_one_thread<T>(
+    command: impl std::future::Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}

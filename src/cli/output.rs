@@ -1,0 +1,115 @@
+//! How answers look: tables for people, JSON for programs, errors with their causes.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::catalog::ViewRows;
+use crate::model::Timestamp;
+
+/// The version of all `--json` answers; it rises when something is removed or changes its meaning.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Prints one line.
+pub(super) fn line(text: &str) -> Result<(), CliError> {
+    writeln!(std::io::stdout(), "{text}").map_err(CliError::Output)
+}
+
+/// Prints a note for people, beside the answer itself.
+pub(super) fn note(text: &str) {
+    // Who closed standard error does not want notes.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Prints an answer for programs.
+pub(super) fn json(mut answer: Value) -> Result<(), CliError> {
+    if let Value::Object(fields) = &mut answer {
+        fields.insert("schema_version".to_owned(), json!(SCHEMA_VERSION));
+    }
+    line(&serde_json::to_string_pretty(&answer).unwrap_or_default())
+}
+
+/// Prints an error and what caused it, in one paragraph.
+pub(super) fn complain(error: &CliError) {
+    let mut text = format!("error: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let below = error.to_string();
+        // An error that only passes its cause through says it once.
+        if !text.ends_with(&below) {
+            text.push_str(": ");
+            text.push_str(&below);
+        }
+        cause = error.source();
+    }
+    note(&text);
+}
+
+/// An empty table with these headings, as wide as the terminal at most.
+pub(super) fn table(headings: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(headings.iter().map(|h| h.to_uppercase()));
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// Prints a table without the blanks that would end its lines.
+pub(super) fn print(table: &Table) -> Result<(), CliError> {
+    for row in table.to_string().lines() {
+        line(row.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The named columns of a view as a table.
+pub(super) fn view_table(rows: &ViewRows, columns: &[&str]) -> Table {
+    let mut table = table(columns);
+    let places: Vec<Option<usize>> = columns
+        .iter()
+        .map(|wanted| rows.columns.iter().position(|column| column == wanted))
+        .collect();
+    for row in &rows.rows {
+        table.add_row(places.iter().zip(columns).map(|(place, column)| {
+            place.and_then(|place| row.get(place)).map_or(String::new(), |v| cell(column, v))
+        }));
+    }
+    table
+}
+
+/// One value for people: sizes with units, times without the fraction, nothing for NULL.
+pub(super) fn cell(column: &str, value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Number(number) if column.ends_with("_bytes") => {
+            number.as_u64().map_or_else(|| number.to_string(), size)
+        }
+        Value::Number(number) if column == "id" || column == "seq" => number.to_string(),
+        Value::String(text) if column.ends_with("_at") || column == "at" => short_time(text),
+        Value::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}
+
+/// A size with a binary unit.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).display().iec().to_string()
+}
+
+fn short_time(text: &str) -> String {
+    text.parse::<Timestamp>().map_or_else(
+        |_| printable(text),
+        |time| time.to_jiff().strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+    )
+}
+
+/// Text from outside must not steer the terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

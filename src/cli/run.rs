@@ -1,0 +1,44 @@
+//! `run`: the daemon in the foreground.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::args::RunArgs;
+use super::error::CliError;
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::exit::Exit;
+use crate::service::{self, Options};
+use crate::telemetry;
+use crate::vault::OsDisk;
+
+/// Changes by commands are taken over within this time.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
+    telemetry::start("info");
+    for warning in &loaded.warnings {
+        tracing::warn!(config = %loaded.path.display(), "{warning}");
+    }
+    let options = Options {
+        once: args.once,
+        check_interval: CHECK_INTERVAL,
+        clock: Clock::System,
+        disk: Arc::new(OsDisk),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let settings = loaded.settings.clone();
+    let result = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        service::on_signals(shutdown.clone()).map_err(CliError::Runtime)?;
+        service::run(settings, options, shutdown).await.map_err(CliError::Service)
+    });
+    // File work that outlasts the grace ends with the process.
+    runtime.shutdown_background();
+    result.map(|()| Exit::Ok)
+}

@@ -1,0 +1,107 @@
+//! `status`: is all well? Its exit code is meant for monitoring.
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::{open, output};
+use crate::catalog::ViewRows;
+use crate::config::Loaded;
+use crate::exit::Exit;
+use crate::vault::{OsDisk, StateLock, Vault};
+
+const COUNTS: &str = "SELECT state, count(*) AS archives, sum(stored_bytes) AS stored_bytes \
+                      FROM archives GROUP BY state ORDER BY state";
+
+const EXPORTS: &str = "SELECT * FROM exports ORDER BY instance, name";
+
+/// A loss is settled when a later archive of the same part was stored.
+const LOSSES: &str = "\
+SELECT * FROM archives AS lost WHERE state = 'lost' AND NOT EXISTS (
+    SELECT 1 FROM archives AS later
+    WHERE later.snapshot_id = lost.snapshot_id AND later.part = lost.part AND later.id > lost.id
+      AND later.state IN ('stored', 'trashed', 'deleting', 'deleted'))
+ORDER BY id";
+
+const DAMAGED: &str = "SELECT * FROM archives WHERE state = 'damaged' ORDER BY id";
+
+const WAITING: &str = "\
+SELECT * FROM archives WHERE last_error IS NOT NULL AND next_attempt_at IS NOT NULL ORDER BY id
+LIMIT 20";
+
+pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError> {
+    let state_dir = &loaded.settings.state_dir;
+    let catalog = open::reader(state_dir).await?;
+    let counts = catalog.view(COUNTS, &[]).await?;
+    let exports = catalog.view(EXPORTS, &[]).await?;
+    let losses = catalog.view(LOSSES, &[]).await?;
+    let damaged = catalog.view(DAMAGED, &[]).await?;
+    let waiting = catalog.view(WAITING, &[]).await?;
+    let missed: Vec<String> = missed_objectives(&exports);
+    let well = losses.rows.is_empty() && damaged.rows.is_empty() && missed.is_empty();
+    let running = StateLock::is_held(state_dir);
+    let free = Vault::at(state_dir, std::sync::Arc::new(OsDisk)).free_bytes().ok();
+    if as_json {
+        output::json(json!({
+            "well": well,
+            "daemon_running": running,
+            "free_bytes": free,
+            "archives": counts.into_objects(),
+            "exports": exports.into_objects(),
+            "unsettled_losses": losses.into_objects(),
+            "damaged": damaged.into_objects(),
+            "missed_objectives": missed,
+            "waiting": waiting.into_objects(),
+        }))?;
+    } else {
+        let daemon = if running { "running" } else { "not running" };
+        let free = free.map_or_else(|| "unknown".to_owned(), output::size);
+        output::line(&format!("daemon {daemon}, {free} free in {}", state_dir.display()))?;
+        section("archives", &counts, &["state", "archives", "stored_bytes"])?;
+        section(
+            "exports",
+            &exports,
+            &[
+                "instance",
+                "name",
+                "next_due_at",
+                "last_complete_at",
+                "last_failure_at",
+                "last_error",
+            ],
+        )?;
+        section(
+            "waiting",
+            &waiting,
+            &["id", "state", "attempts", "next_attempt_at", "last_error"],
+        )?;
+        section("damaged", &damaged, &["id", "export", "path", "last_error"])?;
+        section("lost", &losses, &["id", "export", "scheduled_at", "job_id", "last_error"])?;
+        output::line("")?;
+        for name in &missed {
+            output::line(&format!(
+                "objective missed: no verified snapshot of {name} is recent enough"
+            ))?;
+        }
+        output::line(if well { "all is well" } else { "not well" })?;
+    }
+    Ok(if well { Exit::Ok } else { Exit::NotWell })
+}
+
+fn section(title: &str, rows: &ViewRows, columns: &[&str]) -> Result<(), CliError> {
+    if rows.rows.is_empty() {
+        return Ok(());
+    }
+    output::line(&format!("\n{title}"))?;
+    output::print(&output::view_table(rows, columns))
+}
+
+fn missed_objectives(exports: &ViewRows) -> Vec<String> {
+    let objects = exports.clone().into_objects();
+    let missed = objects.iter().filter(|row| row.get("rpo_met").and_then(Value::as_i64) == Some(0));
+    missed
+        .map(|row| {
+            let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
+            format!("{} of {}", text("name"), text("instance"))
+        })
+        .collect()
+}

@@ -1,0 +1,192 @@
+//! The layers of the configuration: the file, and above it the environment.
+//!
+//! The only user of the crate `config`, which merges the layers. Because it also coerces (1.9
+//! becomes 2, 12345 becomes "12345") and drops line numbers, nothing enters it before `walk` or
+//! `environment` has seen that the key is known and the value has its shape. No meaning of a
+//! value is judged here.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+
+use config::{Environment, Map, Source, Value};
+use toml::de::DeTable;
+
+use super::raw::{self, RawConfig, Shape};
+use super::walk::{self, Lines};
+use super::{ConfigError, Fault, Loaded, Place, Report, Spot, quoted, validate};
+
+/// What every variable begins with, followed by two underscores.
+const PREFIX: &str = "ROMA_ARCHIVED";
+/// Between the prefix, a section and a key.
+const SEPARATOR: &str = "__";
+
+/// Reads the file at `path`, and above it the variables `ROMA_ARCHIVED__SECTION__KEY`.
+pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+    load_with(path, std::env::vars_os())
+}
+
+/// Like [`load`], of a text that is called `name`, without environment.
+pub fn parse(text: &str, name: &Path) -> Result<Loaded, ConfigError> {
+    read(text, name, [])
+}
+
+pub(super) fn load_with(
+    path: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        let readable = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let (line, column) = Lines::new(&readable).position(readable.len());
+        let message = "this is not UTF-8 text".to_owned();
+        ConfigError::Syntax { path: path.to_owned(), line, column, message }
+    })?;
+    read(text, path, variables)
+}
+
+pub(super) fn read(
+    text: &str,
+    path: &Path,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Loaded, ConfigError> {
+    let lines = Lines::new(text);
+    let document = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let (line, column) = lines.position(span.start);
+        let message = match (error.message(), text.get(span)) {
+            (duplicate @ "duplicate key", Some(key)) => format!("{duplicate} `{key}`"),
+            (message, _) => message.to_owned(),
+        };
+        ConfigError::Syntax { path: path.to_owned(), line, column, message }
+    })?;
+    let mut report = Report::default();
+    let file = walk::table(document.get_ref(), raw::ROOT, &Spot::default(), &lines, &mut report);
+    let overrides = environment(variables, &mut report);
+    let settings = merge(file, overrides)
+        .map_err(|fault| report.refuse(&spot("configuration"), fault))
+        .ok()
+        .and_then(|raw| validate::settings(&raw, &mut report));
+    report.finish(path, settings)
+}
+
+/// A checked layer, as the crate `config` wants to see it.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Later layers win. Only a fault of this program can make this fail.
+fn merge(file: toml::Table, overrides: Vec<(String, toml::Value)>) -> Result<RawConfig, Fault> {
+    let merged = || -> Result<toml::Table, Box<dyn std::error::Error>> {
+        let mut layers = config::Config::builder().add_source(Layer(file.try_into()?));
+        for (path, value) in overrides {
+            layers = layers.set_override(path, value.try_into::<Value>()?)?;
+        }
+        Ok(layers.build()?.try_deserialize()?)
+    };
+    // The causes are not repeated, for they may quote a value that is a secret.
+    let merged = merged().map_err(|_| Fault::new("file and environment cannot be merged"))?;
+    serde_path_to_error::deserialize(merged)
+        .map_err(|error| Fault::new(format!("cannot be read at `{}`", error.path())))
+}
+
+/// The settings in the environment, by path. They are always text; where a number belongs, the
+/// text must be one.
+fn environment(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    report: &mut Report,
+) -> Vec<(String, toml::Value)> {
+    let mut ours = Map::new();
+    let mut names = BTreeMap::new();
+    for (name, value) in variables {
+        let Some(name) = name.to_str().filter(|name| is_ours(name)) else { continue };
+        let path = name[PREFIX.len() + SEPARATOR.len()..].to_lowercase().replace(SEPARATOR, ".");
+        let at = spot(&path);
+        report.place(&at, Place::Variable(name.to_owned()));
+        let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        match value.into_string() {
+            _ if !name.chars().all(plain) => report.refuse(
+                &at,
+                Fault::new("is not the name of a setting")
+                    .remedy("write it in capitals, such as ROMA_ARCHIVED__LIMITS__DOWNLOADS"),
+            ),
+            Ok(value) => {
+                ours.insert(name.to_owned(), value);
+                names.insert(path, name.to_owned());
+            }
+            Err(_) => report.refuse(&at, Fault::new("is not UTF-8 text")),
+        }
+    }
+    let source = Environment::with_prefix(PREFIX).separator(SEPARATOR).source(Some(ours));
+    let Ok(collected) = source.collect() else { return Vec::new() };
+    let collected: BTreeMap<String, Value> = collected.into_iter().collect();
+    let mut overrides = Vec::new();
+    for (path, value) in collected {
+        let Ok(text) = value.into_string() else { continue };
+        match scalar(&path, text) {
+            Ok(value) => overrides.push((path, value)),
+            Err(fault) => report.refuse(&spot(&path), fault),
+        }
+    }
+    overrides
+}
+
+/// Prefix and separator; their case is looked at later, because a variable that is almost right
+/// must not be overlooked.
+fn is_ours(name: &str) -> bool {
+    let start = PREFIX.len() + SEPARATOR.len();
+    name.get(..start)
+        .is_some_and(|start| start.eq_ignore_ascii_case(&format!("{PREFIX}{SEPARATOR}")))
+}
+
+fn spot(path: &str) -> Spot {
+    Spot { path: path.to_owned(), shown: path.to_owned() }
+}
+
+/// The value of the variable that sets the key at `path`.
+fn scalar(path: &str, text: String) -> Result<toml::Value, Fault> {
+    let mut keys = raw::ROOT;
+    let mut segments = path.split('.').peekable();
+    while let Some(segment) = segments.next() {
+        let Some(known) = keys.iter().find(|known| known.name == segment) else {
+            return Err(walk::unknown(segment, keys).0);
+        };
+        keys = match known.shape {
+            Shape::List(_) => {
+                return Err(Fault::new("cannot be set by a variable, for there may be several")
+                    .remedy(format!("write it into the file, under {}", known.example)));
+            }
+            Shape::Table(_) if segments.peek().is_none() => {
+                return Err(Fault::new("is a section").remedy("set one of its keys"));
+            }
+            Shape::Table(keys) => keys,
+            _ if segments.peek().is_some() => {
+                return Err(Fault::new("there is no such key")
+                    .remedy(format!("`{segment}` is a key, not a section")));
+            }
+            Shape::Integer => {
+                let fault = || format!("must be a whole number (got {})", quoted(&text));
+                let number = text.parse().map_err(|_| Fault::new(fault()))?;
+                return Ok(toml::Value::Integer(number));
+            }
+            Shape::Text | Shape::Hidden | Shape::Selection => {
+                return Ok(toml::Value::String(text));
+            }
+        };
+    }
+    Err(Fault::new("is not the name of a setting"))
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,158 @@
+//! What is to be done next: every archive that is not at rest, ordered by when its next step is
+//! due. In memory, so that a look costs nothing and history does not count; the catalog has the
+//! same facts and rebuilds it after a restart.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use crate::lifecycle::{Archive, Pace, State, StateWord, Step, next_step, poll_delay};
+use crate::model::{ArchiveId, Name, Timestamp};
+
+/// Archives in motion.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    entries: HashMap<ArchiveId, Entry>,
+    due: HashMap<Step, BTreeSet<(Timestamp, ArchiveId)>>,
+    occupied: HashMap<Name, usize>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    archive: Archive,
+    /// Looks at the running job since it was accepted or since the start.
+    polls: u32,
+    /// Where it stands in `due`; `None` while a step has it.
+    slot: Option<(Step, Timestamp)>,
+}
+
+impl Agenda {
+    /// Takes an archive as it is now. One that is at rest is forgotten.
+    pub(super) fn put(&mut self, archive: Archive) {
+        self.put_not_before(archive, Timestamp::from_millis(i64::MIN));
+    }
+
+    /// Like [`Agenda::put`], but its step is not due before `earliest`.
+    pub(super) fn put_not_before(&mut self, archive: Archive, earliest: Timestamp) {
+        let polls = self.remove(archive.id).map_or(0, |entry| entry.polls);
+        let slot = next_step(&archive).map(|(step, due)| (step, due.max(earliest)));
+        let in_doubt = matches!(archive.state, State::Requesting | State::Downloading(_));
+        if slot.is_none() && !in_doubt {
+            return;
+        }
+        self.enter(Entry { archive, polls, slot });
+    }
+
+    /// The job still runs: look again later, less and less often.
+    pub(super) fn poll_again(&mut self, archive: Archive, pace: Pace, now: Timestamp) {
+        let polls = self.remove(archive.id).map_or(0, |entry| entry.polls);
+        let due = now.plus(poll_delay(archive.id, polls, pace));
+        let slot = Some((Step::Poll, due));
+        self.enter(Entry { archive, polls: polls.saturating_add(1), slot });
+    }
+
+    /// A request for this archive is under way: it keeps its account busy although the catalog
+    /// does not say so yet.
+    pub(super) fn hold(&mut self, mut archive: Archive) {
+        let polls = self.remove(archive.id).map_or(0, |entry| entry.polls);
+        archive.state = State::Requesting;
+        self.enter(Entry { archive, polls, slot: None });
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        let id = entry.archive.id;
+        if let Some((step, due)) = entry.slot {
+            self.due.entry(step).or_default().insert((due, id));
+        }
+        if occupies(&entry.archive) {
+            *self.occupied.entry(entry.archive.instance.clone()).or_default() += 1;
+        }
+        self.entries.insert(id, entry);
+    }
+
+    fn remove(&mut self, id: ArchiveId) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        if let Some((step, due)) = entry.slot
+            && let Some(queue) = self.due.get_mut(&step)
+        {
+            queue.remove(&(due, id));
+        }
+        if occupies(&entry.archive)
+            && let Some(count) = self.occupied.get_mut(&entry.archive.instance)
+        {
+            *count = count.saturating_sub(1);
+        }
+        Some(entry)
+    }
+
+    /// The revision that is known of an archive.
+    pub(super) fn revision(&self, id: ArchiveId) -> Option<i64> {
+        self.entries.get(&id).map(|entry| entry.archive.revision)
+    }
+
+    /// Whether a running step has the archive.
+    pub(super) fn is_taken(&self, id: ArchiveId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.slot.is_none())
+    }
+
+    /// Whether jobs or packages of this instance keep its account busy.
+    pub(super) fn occupies(&self, instance: &Name) -> bool {
+        self.occupied.get(instance).is_some_and(|count| *count > 0)
+    }
+
+    /// Hands out the archive whose `step` has been due the longest. It stays out until it is put
+    /// back. `fits` may pass one over.
+    pub(super) fn take_due(
+        &mut self,
+        step: Step,
+        now: Timestamp,
+        fits: impl Fn(&Self, &Archive) -> bool,
+    ) -> Option<Archive> {
+        let queue = self.due.get(&step)?;
+        let id = queue
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .map(|(_, id)| *id)
+            .find(|id| self.entries.get(id).is_some_and(|entry| fits(self, &entry.archive)))?;
+        let entry = self.entries.get_mut(&id)?;
+        let (step, due) = entry.slot.take()?;
+        let archive = entry.archive.clone();
+        if let Some(queue) = self.due.get_mut(&step) {
+            queue.remove(&(due, id));
+        }
+        Some(archive)
+    }
+
+    /// The moment the first step falls due that is not due already.
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let later = now.plus(Duration::from_millis(1));
+        let first = |queue: &BTreeSet<(Timestamp, ArchiveId)>| {
+            queue.range((later, ArchiveId(i64::MIN))..).next().map(|(due, _)| *due)
+        };
+        self.due.values().filter_map(first).min()
+    }
+
+    /// How many archives are in each state, in the order of a life.
+    pub(super) fn counts(&self) -> Vec<(StateWord, usize)> {
+        StateWord::ALL
+            .into_iter()
+            .map(|word| {
+                let matches = |entry: &&Entry| entry.archive.state.word() == word;
+                (word, self.entries.values().filter(matches).count())
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect()
+    }
+
+    /// Whether every archive has come to rest; what lies in the trash has.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.entries.values().all(|entry| matches!(entry.archive.state, State::Trashed(..)))
+    }
+}
+
+/// Of an adopted job nobody knows whether it still runs; ROMA says so when it does (10012). Once
+/// its package waits, it must not be put at risk by another job (contract U9).
+fn occupies(archive: &Archive) -> bool {
+    let word = archive.state.word();
+    let adopted = archive.scope.is_none();
+    word.occupies_account() && !(adopted && word == StateWord::Running)
+}

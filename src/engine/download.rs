@@ -1,0 +1,190 @@
+//! The once-only download.
+//!
+//! Everything that could waste the package is proven before the GET is sent: the credential, the
+//! room on the disk, the file in staging, and the catalog, which has just recorded the intent.
+//! Killed after the intent: if the whole package is in staging it is adopted; if not, ROMA is asked
+//! about the job before another GET.
+
+use std::sync::Arc;
+
+use super::failure::{self, EngineError, of_vault};
+use super::shell::{Changed, Shell};
+use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, State};
+use crate::model::PackageId;
+use crate::roma::{PackageStream, RomaError};
+use crate::vault::{Chunk, Receiver, Staged, StagedEvidence, VaultError, spawn_receiver};
+
+/// Chunks that may wait for the disk, at most; each is what the network delivered at once.
+const WAITING_CHUNKS: usize = 16;
+
+/// A package that was not expected to be large may still be three times the largest recent one.
+const ROOM_FACTOR: u64 = 3;
+
+/// How the transfer ended.
+enum Transfer {
+    Whole(Staged),
+    Failed(Failure),
+}
+
+/// Downloads the package of a `ready` archive.
+pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
+    let State::Ready(offer) = &archive.state else { return Ok(vec![archive]) };
+    let package = offer.package.clone();
+    let receiver = match preflight(shell, &archive).await? {
+        Preflight::Ready(receiver) => receiver,
+        Preflight::NotReady(failure) => return shell.fail(&archive, failure).await,
+        Preflight::AlreadyThere(staged) => return adopt(shell, &archive, staged).await,
+    };
+    let archive = match shell.advance(&archive, Event::DownloadStarted).await? {
+        Ok(archive) => archive,
+        Err(other) => return Ok(other),
+    };
+    match transfer(shell, &archive, &package, receiver).await? {
+        Transfer::Whole(staged) => finish(shell, &archive, staged, false).await,
+        Transfer::Failed(failure) => shell.fail(&archive, failure).await,
+    }
+}
+
+enum Preflight {
+    Ready(Receiver),
+    NotReady(Failure),
+    AlreadyThere(Staged),
+}
+
+/// Proves that nothing on this side can waste the package.
+async fn preflight(shell: &Arc<Shell>, archive: &Archive) -> Result<Preflight, EngineError> {
+    if let Err(error) = shell.roma.ready_credential(&archive.instance, shell.clock.now()).await {
+        return Ok(Preflight::NotReady(error.into_failure()));
+    }
+    let expected = shell.catalog.largest_recent(&archive.instance).await?;
+    let needed = shell.limits.min_free_bytes.saturating_add(expected.saturating_mul(ROOM_FACTOR));
+    match shell.blocking(crate::vault::Vault::free_bytes).await {
+        Ok(free) if free < needed => {
+            let message = format!(
+                "{free} bytes are free, {needed} are wanted (limits.min_free_space and three times \
+                 the largest recent package): the package stays at ROMA until there is room"
+            );
+            return Ok(Preflight::NotReady(failure::local(message)));
+        }
+        Ok(_) => {}
+        Err(error) => return of_vault(error, Effect::NotDone).map(Preflight::NotReady),
+    }
+    let id = archive.id;
+    match shell.blocking(move |vault| vault.receive(id)).await {
+        Ok(receiver) => Ok(Preflight::Ready(receiver)),
+        Err(VaultError::AlreadyStaged { .. }) => {
+            match shell.blocking(move |vault| vault.inspect_staged(id)).await {
+                Ok(StagedEvidence::Whole(staged)) => Ok(Preflight::AlreadyThere(staged)),
+                Ok(_) => Ok(Preflight::NotReady(failure::local("staging changed meanwhile"))),
+                Err(error) => of_vault(error, Effect::NotDone).map(Preflight::NotReady),
+            }
+        }
+        Err(error) => of_vault(error, Effect::NotDone).map(Preflight::NotReady),
+    }
+}
+
+/// The package lies whole in staging although it was still to be fetched: no GET at all.
+async fn adopt(shell: &Arc<Shell>, archive: &Archive, staged: Staged) -> Changed {
+    match shell.advance(archive, Event::DownloadStarted).await? {
+        Ok(archive) => finish(shell, &archive, staged, true).await,
+        Err(other) => Ok(other),
+    }
+}
+
+async fn finish(shell: &Shell, archive: &Archive, staged: Staged, adopted: bool) -> Changed {
+    let Staged { content: raw, format } = staged;
+    shell.record(archive, Event::DownloadFinished { raw, format, adopted }).await
+}
+
+/// The one GET, and its bytes into staging.
+async fn transfer(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    package: &PackageId,
+    receiver: Receiver,
+) -> Result<Transfer, EngineError> {
+    let now = shell.clock.now();
+    let mut stream = match shell.roma.open_package(&archive.instance, package, now).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            drop(receiver);
+            discard_empty(shell, archive).await?;
+            return Ok(Transfer::Failed(error.into_failure()));
+        }
+    };
+    if let Some(encoding) = &stream.encoding {
+        tracing::warn!(archive.id = %archive.id, %encoding, media_type = stream.media_type,
+            "the package came encoded although that was not asked for; it is kept as it came");
+    }
+    let (sender, task) = spawn_receiver(receiver, WAITING_CHUNKS);
+    let sent = pump(&mut stream, &sender).await;
+    let whole = matches!(sent, Sent::All) && stream.self_delimiting;
+    if whole {
+        // A receiver that has gone away says why below.
+        drop(sender.send(Chunk::End).await);
+    }
+    drop(sender);
+    let received = match task.await {
+        Ok(received) => received,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => std::future::pending().await,
+        },
+    };
+    match (received, sent) {
+        (Ok(staged), _) => Ok(Transfer::Whole(staged)),
+        (Err(VaultError::CutShort { .. }), Sent::Broken(error)) => {
+            Ok(Transfer::Failed(error.into_failure()))
+        }
+        (Err(VaultError::CutShort { .. }), _) => prove_whole(shell, archive).await,
+        // The bytes are gone from the wire and not on the disk: the package may be consumed.
+        (Err(error), _) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
+    }
+}
+
+/// Not a byte came: the file that was prepared for them is of no use to anybody.
+async fn discard_empty(shell: &Arc<Shell>, archive: &Archive) -> Result<(), EngineError> {
+    let id = archive.id;
+    match shell.blocking(move |vault| vault.discard_staged(id)).await {
+        // The next attempt, or the next start, removes it.
+        Err(error) => of_vault(error, Effect::NotDone).map(drop),
+        Ok(()) => Ok(()),
+    }
+}
+
+enum Sent {
+    All,
+    Broken(RomaError),
+    ReceiverGone,
+}
+
+async fn pump(stream: &mut PackageStream, sender: &tokio::sync::mpsc::Sender<Chunk>) -> Sent {
+    loop {
+        match stream.next().await {
+            Ok(Some(bytes)) => {
+                if sender.send(Chunk::Bytes(bytes)).await.is_err() {
+                    return Sent::ReceiverGone;
+                }
+            }
+            Ok(None) => return Sent::All,
+            Err(error) => return Sent::Broken(error),
+        }
+    }
+}
+
+/// The server gave neither a length nor chunks, so only the content can tell whether it is whole
+/// (contract U4).
+async fn prove_whole(shell: &Arc<Shell>, archive: &Archive) -> Result<Transfer, EngineError> {
+    let id = archive.id;
+    match shell.blocking(move |vault| vault.inspect_staged(id)).await {
+        Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged)),
+        Ok(_) => Ok(Transfer::Failed(Failure {
+            class: FailureClass::Transient,
+            effect: Effect::Unknown,
+            message: "the server announced no length, and the body does not prove itself whole"
+                .to_owned(),
+            retry_after_ms: None,
+        })),
+        Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
+    }
+}

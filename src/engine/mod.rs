@@ -1,0 +1,428 @@
+//! The conductor: decides what is due, runs it within bounds, and recovers what a dead process
+//! left behind. The only place where the core meets the adapters.
+//!
+//! [`Engine::pass`] decides and starts, [`Engine::step_finished`] takes in what came of it; nothing
+//! runs behind their backs. Work is never inside a `select!`: steps are tasks of their own that
+//! run to their end. The engine never reads configuration, never talks to systemd, and never
+//! changes an archive but through the catalog.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+mod agenda;
+mod download;
+mod failure;
+mod planning;
+mod recovery;
+mod shell;
+mod step;
+mod sweep;
+
+pub use failure::EngineError;
+pub use shell::Shell;
+pub use sweep::Retention;
+
+use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
+use crate::lifecycle::{Archive, State, StateWord, Step};
+use crate::model::{ArchiveId, Name, SnapshotId, Timestamp};
+use crate::settings::Export;
+use agenda::Agenda;
+use planning::Planned;
+
+/// Jobs that are asked about at the same time.
+const POLLS: usize = 32;
+/// Files that are removed at the same time; they share commits.
+const DELETIONS: usize = 16;
+/// Snapshots whose scope is read at the same time.
+const PLANNINGS: usize = 4;
+/// Retention is applied at least this often.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+/// After a step broke, before its archive is touched again.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// What the engine is to look after.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The configured exports.
+    pub exports: Vec<Export>,
+    /// Retention of each export, `watched` ones included.
+    pub retentions: Vec<Retention>,
+    /// The account of each configured instance: one job at a time for each.
+    pub accounts: HashMap<Name, Name>,
+    /// The zone of schedules.
+    pub zone: jiff::tz::TimeZone,
+    /// How often to look whether a command has changed the catalog.
+    pub check_interval: Duration,
+}
+
+/// What a finished task brings.
+#[derive(Debug)]
+enum Finished {
+    Step(Result<step::Outcome, EngineError>),
+    Planning(Result<Planned, EngineError>),
+    Sweep(Result<Vec<Archive>, EngineError>),
+}
+
+/// What a task was about, in case it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    Step(Step, ArchiveId),
+    Planning(SnapshotId),
+    Sweep(usize),
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    shell: Arc<Shell>,
+    assignment: Assignment,
+    agenda: Agenda,
+    tasks: JoinSet<Finished>,
+    about: HashMap<tokio::task::Id, Task>,
+    /// When each export falls due next, by its place in the assignment.
+    next_due: Vec<Option<Timestamp>>,
+    to_plan: Vec<UnplannedSnapshot>,
+    /// When each retention is applied next, by its place in the assignment.
+    next_sweep: Vec<Timestamp>,
+    seen_seq: i64,
+    seen_version: Option<i64>,
+    next_check: Timestamp,
+    packs: usize,
+    draining: bool,
+}
+
+impl Engine {
+    /// An engine that has not looked at anything yet; call [`Engine::recover`] first.
+    pub fn new(shell: Shell, assignment: Assignment) -> Self {
+        let packs = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
+        let never = Timestamp::from_millis(i64::MIN);
+        Self {
+            shell: Arc::new(shell),
+            next_due: vec![None; assignment.exports.len()],
+            next_sweep: vec![never; assignment.retentions.len()],
+            assignment,
+            agenda: Agenda::default(),
+            tasks: JoinSet::new(),
+            about: HashMap::new(),
+            to_plan: Vec::new(),
+            seen_seq: 0,
+            seen_version: None,
+            next_check: never,
+            packs,
+            draining: false,
+        }
+    }
+
+    /// Settles what a dead process left in doubt, and loads what is not at rest. Call it once.
+    pub async fn recover(&mut self) -> Result<(), EngineError> {
+        self.seen_seq = self.shell.catalog.last_seq().await?;
+        for archive in recovery::run(&self.shell).await? {
+            self.agenda.put(archive);
+        }
+        self.to_plan = self.shell.catalog.to_plan().await?;
+        let recorded = self.shell.catalog.exports().await?;
+        for (export, next_due) in self.assignment.exports.iter().zip(&mut self.next_due) {
+            let known =
+                recorded.iter().find(|r| r.instance == export.instance && r.name == export.name);
+            *next_due = known.zip(export.schedule.as_ref()).and_then(|(known, schedule)| {
+                schedule.next_after(known.last_due, &self.assignment.zone)
+            });
+        }
+        Ok(())
+    }
+
+    /// Decides and starts everything that is due; never waits for any of it. The answer is the
+    /// moment at which something falls due next.
+    pub async fn pass(&mut self) -> Result<Timestamp, EngineError> {
+        let now = self.shell.clock.now();
+        self.look_for_foreign_changes(now).await?;
+        if !self.draining {
+            self.open_due_runs(now).await?;
+            self.start_plannings(now);
+            self.start_sweeps(now);
+            self.start_steps(now);
+        }
+        Ok(self.next_wake(now))
+    }
+
+    /// Waits for one task to end and takes in what it brings. Pends for ever while none is
+    /// outstanding, and may be dropped at any time.
+    pub async fn step_finished(&mut self) -> Result<(), EngineError> {
+        let Some(joined) = self.tasks.join_next_with_id().await else {
+            return std::future::pending().await;
+        };
+        match joined {
+            Ok((task, finished)) => {
+                self.about.remove(&task);
+                self.take_in(finished)
+            }
+            Err(error) => match self.about.remove(&error.id()) {
+                Some(about) => self.after_panic(about, &error).await,
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Starts nothing new from now on; running steps go on.
+    pub const fn stop_starting(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether a step, a planning or a sweep is running.
+    pub fn is_busy(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Whether nothing is left to do but to wait for schedules and for the trash.
+    pub fn is_at_rest(&self) -> bool {
+        self.tasks.is_empty() && self.to_plan.is_empty() && self.agenda.is_at_rest()
+    }
+
+    /// One line about what is going on, for people.
+    pub fn summary(&self) -> String {
+        let counts = self.agenda.counts();
+        let mut words: Vec<String> = counts
+            .iter()
+            .filter(|(word, _)| *word != StateWord::Trashed)
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
+        if !self.to_plan.is_empty() {
+            words.push(format!("{} being planned", self.to_plan.len()));
+        }
+        if words.is_empty() {
+            words.push("idle".to_owned());
+        }
+        let next = self
+            .assignment
+            .exports
+            .iter()
+            .zip(&self.next_due)
+            .filter_map(|(export, due)| Some((due.as_ref()?, &export.name)))
+            .min();
+        if let Some((due, name)) = next {
+            words.push(format!("next {name} at {due}"));
+        }
+        words.join(", ")
+    }
+
+    /// Commands write to the same catalog: take over what they changed.
+    async fn look_for_foreign_changes(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        if now < self.next_check {
+            return Ok(());
+        }
+        self.next_check = now.plus(self.assignment.check_interval);
+        let version = self.shell.catalog.foreign_version(now).await?;
+        if self.seen_version.replace(version) == Some(version) {
+            return Ok(());
+        }
+        let (seq, archives) = self.shell.catalog.changed_since(self.seen_seq).await?;
+        self.seen_seq = seq;
+        for archive in archives {
+            // Our own changes are in there too; what a step has is its own business.
+            let newer = self.agenda.revision(archive.id).is_none_or(|r| r < archive.revision);
+            if newer && !self.agenda.is_taken(archive.id) {
+                self.agenda.put(archive);
+            }
+        }
+        let busy: HashSet<SnapshotId> = self
+            .about
+            .values()
+            .filter_map(|task| match task {
+                Task::Planning(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        self.to_plan = self.shell.catalog.to_plan().await?;
+        self.to_plan.retain(|snapshot| !busy.contains(&snapshot.id));
+        Ok(())
+    }
+
+    async fn open_due_runs(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        for (export, next_due) in self.assignment.exports.iter().zip(&mut self.next_due) {
+            let Some(schedule) = &export.schedule else { continue };
+            let Some(first) = next_due.filter(|due| *due <= now) else { continue };
+            // Whatever was missed since collapses into the newest occurrence.
+            let before = first.minus(Duration::from_millis(1));
+            let taken_at = schedule.due(before, now, &self.assignment.zone).unwrap_or(first);
+            *next_due = schedule.next_after(taken_at, &self.assignment.zone);
+            let new = NewSnapshot {
+                instance: export.instance.clone(),
+                export: export.name.clone(),
+                origin: Origin::Schedule,
+                taken_at,
+                next_due: *next_due,
+            };
+            let id = self.shell.catalog.open_snapshot(new, now).await?;
+            self.to_plan.push(UnplannedSnapshot {
+                id,
+                instance: export.instance.clone(),
+                export: export.name.clone(),
+                taken_at,
+                attempts: 0,
+                not_before: now,
+            });
+        }
+        Ok(())
+    }
+
+    fn start_plannings(&mut self, now: Timestamp) {
+        while self.running(|task| matches!(task, Task::Planning(_))) < PLANNINGS {
+            let Some(place) = self.to_plan.iter().position(|s| s.not_before <= now) else { return };
+            let snapshot = self.to_plan.swap_remove(place);
+            let export = self
+                .assignment
+                .exports
+                .iter()
+                .find(|e| e.instance == snapshot.instance && e.name == snapshot.export)
+                .cloned();
+            let (id, shell) = (snapshot.id, self.shell.clone());
+            let handle = self.tasks.spawn(async move {
+                Finished::Planning(planning::run(shell, snapshot, export).await)
+            });
+            self.about.insert(handle.id(), Task::Planning(id));
+        }
+    }
+
+    fn start_sweeps(&mut self, now: Timestamp) {
+        for place in 0..self.next_sweep.len() {
+            let busy = self.running(|task| *task == Task::Sweep(place)) > 0;
+            if busy || self.next_sweep[place] > now {
+                continue;
+            }
+            self.next_sweep[place] = now.plus(SWEEP_INTERVAL);
+            let (shell, retention) =
+                (self.shell.clone(), self.assignment.retentions[place].clone());
+            let handle = self
+                .tasks
+                .spawn(async move { Finished::Sweep(sweep::run(shell, retention).await) });
+            self.about.insert(handle.id(), Task::Sweep(place));
+        }
+    }
+
+    /// Starts due steps, those first that take a package out of danger.
+    fn start_steps(&mut self, now: Timestamp) {
+        let limits = [
+            (Step::Pack, self.packs),
+            (Step::Download, self.shell.limits.downloads.get()),
+            (Step::Poll, POLLS),
+            (Step::Request, usize::MAX),
+            (Step::Delete, DELETIONS),
+        ];
+        for (step, limit) in limits {
+            let mut running = self.running(|task| matches!(task, Task::Step(s, _) if *s == step));
+            while running < limit {
+                let accounts = &self.assignment.accounts;
+                let archive = self.agenda.take_due(step, now, |agenda, archive| {
+                    step != Step::Request || account_is_free(agenda, accounts, archive)
+                });
+                let Some(archive) = archive else { break };
+                self.start(step, archive);
+                running += 1;
+            }
+        }
+    }
+
+    fn start(&mut self, step: Step, archive: Archive) {
+        let (id, shell) = (archive.id, self.shell.clone());
+        if step == Step::Request {
+            // Until its answer is recorded, this request keeps its account busy.
+            self.agenda.hold(archive.clone());
+        }
+        let handle =
+            self.tasks.spawn(async move { Finished::Step(step::run(shell, step, archive).await) });
+        self.about.insert(handle.id(), Task::Step(step, id));
+    }
+
+    fn running(&self, which: impl Fn(&Task) -> bool) -> usize {
+        self.about.values().filter(|task| which(task)).count()
+    }
+
+    fn take_in(&mut self, finished: Finished) -> Result<(), EngineError> {
+        let now = self.shell.clock.now();
+        match finished {
+            Finished::Step(outcome) => match outcome? {
+                step::Outcome::Changed(archives) => self.take_archives(archives, now),
+                step::Outcome::StillRunning(archive) => {
+                    self.agenda.poll_again(archive, self.shell.limits.pace, now);
+                }
+            },
+            Finished::Planning(planned) => match planned? {
+                Planned::Done(archives) => self.take_archives(archives, now),
+                Planned::Later(snapshot) => self.to_plan.push(snapshot),
+            },
+            Finished::Sweep(trashed) => self.take_archives(trashed?, now),
+        }
+        Ok(())
+    }
+
+    fn take_archives(&mut self, archives: Vec<Archive>, now: Timestamp) {
+        for archive in archives {
+            // A new snapshot may push an old one out.
+            if matches!(archive.state, State::Stored(_)) {
+                let swept = self
+                    .assignment
+                    .retentions
+                    .iter()
+                    .position(|r| r.instance == archive.instance && r.export == archive.export);
+                if let Some(place) = swept {
+                    self.next_sweep[place] = now;
+                }
+            }
+            self.agenda.put(archive);
+        }
+    }
+
+    /// A step that broke concerns its archive only: it is settled as after a restart.
+    async fn after_panic(
+        &mut self,
+        task: Task,
+        error: &tokio::task::JoinError,
+    ) -> Result<(), EngineError> {
+        let now = self.shell.clock.now();
+        tracing::error!(error = %error, task = ?task, "a step broke; this is a bug");
+        match task {
+            Task::Step(_, id) => {
+                if let Some(archive) = self.shell.catalog.archive(id).await? {
+                    for settled in recovery::settle(&self.shell, archive).await? {
+                        self.agenda.put_not_before(settled, now.plus(AFTER_PANIC));
+                    }
+                }
+            }
+            Task::Planning(_) => {
+                // Forces a fresh look at what is to be planned.
+                self.seen_version = None;
+                self.next_check = now.plus(AFTER_PANIC);
+            }
+            Task::Sweep(place) => self.next_sweep[place] = now.plus(SWEEP_INTERVAL),
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self, now: Timestamp) -> Timestamp {
+        if self.draining {
+            return self.next_check.max(now);
+        }
+        let plannings = self.to_plan.iter().map(|s| s.not_before).filter(|at| *at > now);
+        [self.agenda.next_due(now), self.next_due.iter().flatten().min().copied()]
+            .into_iter()
+            .flatten()
+            .chain(plannings)
+            .chain(self.next_sweep.iter().copied().filter(|at| *at > now))
+            .chain([self.next_check])
+            .min()
+            .unwrap_or(self.next_check)
+    }
+}
+
+/// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).
+fn account_is_free(agenda: &Agenda, accounts: &HashMap<Name, Name>, archive: &Archive) -> bool {
+    let account = accounts.get(&archive.instance);
+    accounts
+        .iter()
+        .filter(|(_, other)| Some(*other) == account)
+        .all(|(instance, _)| !agenda.occupies(instance))
+        && !(account.is_none() && agenda.occupies(&archive.instance))
+}

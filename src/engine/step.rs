@@ -1,0 +1,245 @@
+//! One step of one archive: commit the intent, perform the effect, commit the fact. Each function
+//! says what a crash in its gaps leaves behind; recovery in `mod.rs` is the other half.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::failure::{EngineError, of_vault};
+use super::shell::{Changed, Shell};
+use crate::lifecycle::{
+    Archive, Effect, Event, Failure, FailureCause, FailureClass, Holding, LossCause, State, Step,
+};
+use crate::model::{JobId, Timestamp};
+use crate::roma::{JobReport, JobStatus};
+use crate::vault::{Manifest, PackJob, Vault};
+
+/// How long a job may run before it counts as stuck (contract U13).
+const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+
+/// What came of a step.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// These archives are changed or new.
+    Changed(Vec<Archive>),
+    /// The job still runs; nothing was recorded.
+    StillRunning(Archive),
+}
+
+/// Runs one step of `archive` to its end.
+pub(super) async fn run(
+    shell: Arc<Shell>,
+    step: Step,
+    archive: Archive,
+) -> Result<Outcome, EngineError> {
+    match step {
+        Step::Request => request(&shell, archive).await.map(Outcome::Changed),
+        Step::Poll => poll(&shell, archive).await,
+        Step::Download => super::download::run(&shell, archive).await.map(Outcome::Changed),
+        Step::Pack => pack(&shell, archive).await.map(Outcome::Changed),
+        Step::Delete => delete(&shell, archive).await.map(Outcome::Changed),
+    }
+}
+
+/// Starts the job. Killed after the intent: nobody knows whether it runs, and ROMA lists no jobs,
+/// so the archive is lost and its scope is exported again.
+async fn request(shell: &Arc<Shell>, archive: Archive) -> Changed {
+    let now = shell.clock.now();
+    let Some(scope) = archive.scope.clone() else {
+        // Only a watched job has no scope, and it is never scheduled.
+        let failure = permanent("the archive has no scope to export");
+        let event = Event::RequestRefused { cause: FailureCause::Refused, failure };
+        return shell.record(&archive, event).await;
+    };
+    // A sign-in that fails must not leave the request in doubt.
+    if let Err(error) = shell.roma.ready_credential(&archive.instance, now).await {
+        return shell.fail(&archive, error.into_failure()).await;
+    }
+    let archive = match shell.advance(&archive, Event::RequestStarted).await? {
+        Ok(archive) => archive,
+        Err(other) => return Ok(other),
+    };
+    match shell.roma.start_export(&archive.instance, &scope, now).await {
+        Ok(job) => accept(shell, &archive, job).await,
+        Err(error) => shell.fail(&archive, error.into_failure()).await,
+    }
+}
+
+/// A job that another archive has already can only be a server's mistake; the request then counts
+/// as unanswered rather than leaving the archive in doubt for ever.
+async fn accept(shell: &Arc<Shell>, archive: &Archive, job: JobId) -> Changed {
+    let changed = shell.record(archive, Event::JobAccepted { job: job.clone() }).await?;
+    let in_doubt = changed.first().is_some_and(|a| a.state == State::Requesting);
+    if !in_doubt {
+        return Ok(changed);
+    }
+    let failure = Failure {
+        class: FailureClass::Transient,
+        effect: Effect::Unknown,
+        message: format!("ROMA answered with job {job}, which another archive already has"),
+        retry_after_ms: None,
+    };
+    shell.fail(archive, failure).await
+}
+
+/// Asks about the job. Nothing to undo at any point.
+async fn poll(shell: &Arc<Shell>, archive: Archive) -> Result<Outcome, EngineError> {
+    let State::Running { job } = &archive.state else {
+        return Ok(Outcome::Changed(vec![archive]));
+    };
+    let now = shell.clock.now();
+    let report = match shell.roma.job(&archive.instance, job, now).await {
+        Ok(report) => report,
+        Err(error) => {
+            return shell.fail(&archive, error.into_failure()).await.map(Outcome::Changed);
+        }
+    };
+    let Some(event) = judge(&archive, report, shell.clock.now()) else {
+        return Ok(Outcome::StillRunning(archive));
+    };
+    offer(shell, &archive, event).await.map(Outcome::Changed)
+}
+
+/// Records what a job said. A package that another archive claims is a duplicate (contract U17).
+async fn offer(shell: &Arc<Shell>, archive: &Archive, event: Event) -> Changed {
+    let Event::JobSucceeded { package } = &event else {
+        return shell.record(archive, event).await;
+    };
+    let package = package.clone();
+    match shell.catalog.claimant(&archive.instance, &package, archive.id).await? {
+        Some(claimed_by) => {
+            shell.record(archive, Event::PackageDuplicate { package, claimed_by }).await
+        }
+        None => shell.record(archive, event).await,
+    }
+}
+
+/// What a job's report means; `None`: it still runs.
+fn judge(archive: &Archive, report: JobReport, now: Timestamp) -> Option<Event> {
+    let gone =
+        |cause, message: &str| Some(Event::PackageLost { cause, message: message.to_owned() });
+    if report.not_an_export {
+        let reasons = "this is an import or delete job: it has no package".to_owned();
+        return Some(Event::JobFailed { reasons });
+    }
+    match (report.status, report.package) {
+        (JobStatus::Failed, _) => {
+            let reasons = if report.reasons.is_empty() {
+                "ROMA gives no reason".to_owned()
+            } else {
+                report.reasons
+            };
+            Some(Event::JobFailed { reasons })
+        }
+        (JobStatus::Succeeded | JobStatus::Finished, Some(package)) => {
+            Some(Event::JobSucceeded { package })
+        }
+        (JobStatus::Finished, None) => {
+            gone(LossCause::PackageGone, "the package was already downloaded")
+        }
+        (JobStatus::Succeeded, None) => {
+            gone(LossCause::PackageGone, "the job ended well but offers no package any more")
+        }
+        (JobStatus::Running, _) => {
+            let began = archive.milestones.accepted_at.unwrap_or(archive.scheduled_at);
+            if now.since(began) < JOB_DEADLINE {
+                return None;
+            }
+            gone(LossCause::JobStuck, "the job has not ended within 24 hours")
+        }
+    }
+}
+
+/// Packs the staged file into the vault. Killed anywhere: packed again to the same name with the
+/// same bytes; the staged file goes only after the stored one is recorded.
+async fn pack(shell: &Arc<Shell>, archive: Archive) -> Changed {
+    let parts = shell.catalog.parts_of(archive.snapshot).await?;
+    let Some(job) = pack_job(shell, &archive, parts) else { return Ok(vec![archive]) };
+    match shell.blocking(move |vault| vault.pack(&job)).await {
+        Ok(file) => {
+            let changed = shell.record(&archive, Event::FileStored { file }).await?;
+            let stored = changed.first().is_some_and(|a| matches!(a.state, State::Stored(_)));
+            if stored {
+                let id = archive.id;
+                if let Err(error) = shell.blocking(move |vault| vault.discard_staged(id)).await {
+                    // Recovery discards what is left; the stored file is what counts.
+                    of_vault(error, Effect::NotDone)?;
+                }
+            }
+            Ok(changed)
+        }
+        Err(error) => {
+            let failure = of_vault(error, Effect::NotDone)?;
+            shell.fail(&archive, failure).await
+        }
+    }
+}
+
+fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
+    let State::Downloaded { offer, raw, format } = &archive.state else { return None };
+    let manifest = Manifest {
+        schema_version: Manifest::SCHEMA_VERSION,
+        app: Manifest::APP.to_owned(),
+        archive_id: archive.id,
+        snapshot_id: archive.snapshot,
+        part: archive.part,
+        parts,
+        instance: archive.instance.clone(),
+        export: archive.export.clone(),
+        instance_id: shell.instance_ids.get(&archive.instance).cloned(),
+        job_id: offer.job.clone(),
+        package_id: offer.package.clone(),
+        scheduled_at: archive.scheduled_at,
+        ready_at: archive.milestones.ready_at,
+        downloaded_at: archive.milestones.downloaded_at.unwrap_or(archive.scheduled_at),
+        raw_bytes: raw.bytes,
+        raw_sha256: raw.sha256,
+        format: *format,
+        entry: format.entry_name().to_owned(),
+    };
+    let path = Vault::relative_path(
+        &archive.instance,
+        &archive.export,
+        archive.scheduled_at,
+        archive.snapshot,
+        archive.part,
+    );
+    Some(PackJob {
+        id: archive.id,
+        raw: *raw,
+        format: *format,
+        path,
+        manifest,
+        options: shell.pack,
+    })
+}
+
+/// Removes the file. Killed after the intent: removed again, and a missing file is a success.
+async fn delete(shell: &Arc<Shell>, archive: Archive) -> Changed {
+    let archive = match &archive.state {
+        State::Trashed(..) => match shell.advance(&archive, Event::DeletionStarted).await? {
+            Ok(archive) => archive,
+            Err(other) => return Ok(other),
+        },
+        _ => archive,
+    };
+    let State::Deleting(Holding { file, .. }, _) = &archive.state else {
+        return Ok(vec![archive]);
+    };
+    let file = file.clone();
+    match shell.blocking(move |vault| vault.remove_stored(&file)).await {
+        Ok(()) => shell.record(&archive, Event::FileDeleted).await,
+        Err(error) => {
+            let failure = of_vault(error, Effect::NotDone)?;
+            shell.fail(&archive, failure).await
+        }
+    }
+}
+
+fn permanent(message: &str) -> Failure {
+    Failure {
+        class: FailureClass::Permanent,
+        effect: Effect::NotDone,
+        message: message.to_owned(),
+        retry_after_ms: None,
+    }
+}

@@ -1,0 +1,143 @@
+//! Applies retention: asks the planner, moves what must go to the trash, and writes down why the
+//! rest stays. Removing files is an ordinary step, later.
+
+use std::sync::Arc;
+
+use super::failure::EngineError;
+use super::shell::Shell;
+use crate::catalog::{CatalogError, Change, SnapshotRecord, VerdictNote};
+use crate::lifecycle::{Archive, Deletion, Event, State};
+use crate::model::{Name, Timestamp};
+use crate::retention::{Circumstances, Policy, SnapshotFacts, Verdict, plan};
+
+/// One export's retention: what a sweep needs to know.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// The instance that is exported.
+    pub instance: Name,
+    /// The export, or `watched`.
+    pub export: Name,
+    /// Its policy.
+    pub policy: Policy,
+    /// Digest of the policy, for tombstones.
+    pub policy_hash: String,
+    /// The zone of the buckets.
+    pub zone: jiff::tz::TimeZone,
+}
+
+/// The clock may be this far from ROMA's before nothing is deleted by it.
+const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1_000;
+
+/// Sweeps one export; the answer holds the archives that were moved to the trash.
+pub(super) async fn run(
+    shell: Arc<Shell>,
+    retention: Retention,
+) -> Result<Vec<Archive>, EngineError> {
+    let now = shell.clock.now();
+    let records = shell.catalog.snapshots_of(&retention.instance, &retention.export, now).await?;
+    let exports = shell.catalog.exports().await?;
+    let policy_changed_at = exports
+        .iter()
+        .find(|e| e.instance == retention.instance && e.name == retention.export)
+        .and_then(|export| export.policy_changed_at);
+    let circumstances = Circumstances {
+        now,
+        zone: retention.zone.clone(),
+        clock_doubt: clock_doubt(&shell, now).await?,
+        policy_changed_at,
+    };
+    let facts: Vec<SnapshotFacts> = records.iter().map(facts).collect();
+    let verdicts = plan(&facts, &retention.policy, &circumstances);
+    note_kept(&shell, &records, &verdicts, now).await?;
+    let mut trashed = Vec::new();
+    for verdict in verdicts.iter().filter(|verdict| !verdict.keep) {
+        trashed.extend(trash(&shell, &retention, verdict, now).await?);
+    }
+    Ok(trashed)
+}
+
+fn facts(record: &SnapshotRecord) -> SnapshotFacts {
+    SnapshotFacts {
+        id: record.id,
+        taken_at: record.taken_at,
+        state: record.state,
+        raw_bytes: record.raw_bytes,
+        stored_bytes: record.stored_bytes,
+        pin: record.pin.clone(),
+    }
+}
+
+/// A clock that went back, or that differs from ROMA's, must not decide what is old.
+async fn clock_doubt(shell: &Shell, now: Timestamp) -> Result<Option<String>, EngineError> {
+    if let Some(latest) = shell.catalog.latest_event_time().await?.filter(|latest| *latest > now) {
+        return Ok(Some(format!("it is behind the newest event ({latest})")));
+    }
+    let offset = shell.roma.clock_offset_ms().unwrap_or(0);
+    Ok((offset.unsigned_abs() > CLOCK_TOLERANCE_MS)
+        .then(|| format!("it differs from ROMA's by {} s", offset / 1_000)))
+}
+
+/// Only what changed is written: a sweep that decides nothing new costs no commit.
+async fn note_kept(
+    shell: &Shell,
+    records: &[SnapshotRecord],
+    verdicts: &[Verdict],
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let known: std::collections::HashMap<_, _> =
+        records.iter().map(|r| (r.id, r.kept_because.as_deref())).collect();
+    let notes: Vec<VerdictNote> = verdicts
+        .iter()
+        .filter(|verdict| verdict.keep)
+        .map(|verdict| (verdict.id, words(verdict)))
+        .filter(|(id, words)| known.get(id).copied().flatten() != Some(words))
+        .map(|(id, words)| VerdictNote { id, kept_because: Some(words), expected_delete_at: None })
+        .collect();
+    if !notes.is_empty() {
+        shell.catalog.note_verdicts(notes, now).await?;
+    }
+    Ok(())
+}
+
+fn words(verdict: &Verdict) -> String {
+    verdict.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Moves all stored parts of a snapshot to the trash, or none.
+async fn trash(
+    shell: &Shell,
+    retention: &Retention,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> Result<Vec<Archive>, EngineError> {
+    let purge_at = now.plus(retention.policy.trash);
+    let deletion = Deletion { reason: words(verdict), policy: Some(retention.policy_hash.clone()) };
+    let changes: Vec<Change> = shell
+        .catalog
+        .archives_of(verdict.id)
+        .await?
+        .into_iter()
+        .filter(|archive| matches!(archive.state, State::Stored(_)))
+        .map(|archive| {
+            let deletion = deletion.clone();
+            Change::new(archive, Event::DeletionDecided { deletion, purge_at })
+        })
+        .collect();
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    match shell.catalog.commit_all(changes, now).await {
+        Ok(archives) => {
+            let note = VerdictNote {
+                id: verdict.id,
+                kept_because: None,
+                expected_delete_at: Some(purge_at),
+            };
+            shell.catalog.note_verdicts(vec![note], now).await?;
+            Ok(archives)
+        }
+        // Changed by a command meanwhile: the next sweep sees it as it is.
+        Err(CatalogError::Stale(_)) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}

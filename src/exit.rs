@@ -1,0 +1,37 @@
+//! What the process tells its caller: the exit codes, after BSD's sysexits.
+
+use std::process::ExitCode;
+
+/// One of the documented exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// All is well.
+    Ok = 0,
+    /// The thing asked about is not well: a loss, a missed objective, a damaged file.
+    NotWell = 1,
+    /// The command line is wrong.
+    Usage = 64,
+    /// Data that should be readable is not.
+    Data = 65,
+    /// ROMA cannot be reached.
+    Unavailable = 69,
+    /// A bug in this program.
+    Bug = 70,
+    /// A file cannot be created.
+    CannotCreate = 73,
+    /// A file, the disk or the catalog failed.
+    Io = 74,
+    /// Another daemon holds the state directory.
+    Held = 75,
+    /// ROMA refused.
+    Refused = 77,
+    /// The configuration is wrong.
+    Config = 78,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

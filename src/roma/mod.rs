@@ -1,0 +1,326 @@
+//! The client of ROMA Connect: one method a call, no retries, no state of its own but tokens.
+//!
+//! The GET of a package is destructive, so it goes through a client of its own that cannot send it
+//! twice: no redirects, no retries, no reuse of connections that may be dead, HTTP/1.1, identity
+//! encoding, a limit on silence but none on duration. The same client starts jobs, which must not
+//! be started twice either. Tokens are marked sensitive and never leave for another address.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder, Response};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+mod answer;
+mod download;
+mod error;
+pub mod secret;
+mod session;
+mod wire;
+
+pub use download::PackageStream;
+pub use error::{Call, ErrorCode, RomaError, Speaker, classify, shorten};
+pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_body};
+
+use crate::lifecycle::{Effect, FailureClass};
+use crate::model::{JobId, Name, PackageId, Scope, Timestamp};
+use crate::settings::{Account, Instance, Limits, Tls};
+use answer::ClockOffset;
+use session::Session;
+
+const USER_AGENT: &str = concat!("roma-archived/", env!("CARGO_PKG_VERSION"));
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Assets a page; the documents state a limit for tasks only (contract 5).
+const PAGE_SIZE: usize = 100;
+/// Pages that are read at most: a hundred times an instance's quota (contract 1).
+const MAX_PAGES: usize = 1_000;
+
+/// A client that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The certificates cannot be read.
+    #[error("cannot read tls.ca_file {}", path.display())]
+    CaFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The HTTP client refuses its settings.
+    #[error("cannot set up the HTTP client (are the ca-certificates installed?)")]
+    Build(#[source] reqwest::Error),
+    /// An instance names an account that does not exist.
+    #[error("instance `{0}` names an account that is not configured")]
+    NoAccount(Name),
+}
+
+/// All instances, each with its account's session.
+#[derive(Debug)]
+pub struct Roma {
+    /// For calls that may be sent again without harm.
+    api: Client,
+    /// For calls that may not.
+    once: Client,
+    request_timeout: Duration,
+    max_package_bytes: u64,
+    instances: HashMap<Name, Target>,
+    offset: ClockOffset,
+}
+
+#[derive(Debug, Clone)]
+struct Target {
+    session: std::sync::Arc<Session>,
+    endpoint: Url,
+    project_id: String,
+    instance_id: String,
+}
+
+impl Roma {
+    /// Prepares the clients; nothing is sent yet.
+    pub fn new(
+        accounts: &[Account],
+        instances: &[Instance],
+        limits: &Limits,
+        tls: &Tls,
+    ) -> Result<Self, ClientError> {
+        let sessions: HashMap<&Name, std::sync::Arc<Session>> = accounts
+            .iter()
+            .map(|account| (&account.name, std::sync::Arc::new(Session::new(account))))
+            .collect();
+        let mut targets = HashMap::new();
+        for instance in instances {
+            let session = sessions
+                .get(&instance.account)
+                .ok_or_else(|| ClientError::NoAccount(instance.name.clone()))?;
+            targets.insert(
+                instance.name.clone(),
+                Target {
+                    session: session.clone(),
+                    endpoint: instance.endpoint.clone(),
+                    project_id: instance.project_id.clone(),
+                    instance_id: instance.instance_id.clone(),
+                },
+            );
+        }
+        let api = builder(tls)?.timeout(limits.request_timeout);
+        let once = builder(tls)?
+            .http1_only()
+            .pool_max_idle_per_host(0)
+            .read_timeout(limits.download_idle_timeout);
+        Ok(Self {
+            api: api.build().map_err(ClientError::Build)?,
+            once: once.build().map_err(ClientError::Build)?,
+            request_timeout: limits.request_timeout,
+            max_package_bytes: limits.max_package_bytes,
+            instances: targets,
+            offset: ClockOffset::new(),
+        })
+    }
+
+    /// How far ROMA's clock is ahead of ours in milliseconds, as its last answer said.
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.offset.millis()
+    }
+
+    /// Starts a job (contract 1).
+    pub async fn start_export(
+        &self,
+        instance: &Name,
+        scope: &Scope,
+        now: Timestamp,
+    ) -> Result<JobId, RomaError> {
+        let call = Call::Export;
+        let target = self.target(call, instance)?;
+        let url = target.url(call, &["assets", "export"])?;
+        let request = self
+            .once
+            .request(Method::POST, url)
+            .timeout(self.request_timeout)
+            .header(CONTENT_TYPE, "application/json;charset=UTF-8")
+            .body(wire::export_request(scope).to_string());
+        let response = self.send(call, target, request, now).await?;
+        let body = answer::body(call, response).await?;
+        // A success without a job id: the job runs, and nobody will ever find it.
+        wire::accepted_job(&body).ok_or_else(|| answer::bad(call, "no job_id"))
+    }
+
+    /// Asks about a job (contract 2).
+    pub async fn job(
+        &self,
+        instance: &Name,
+        job: &JobId,
+        now: Timestamp,
+    ) -> Result<JobReport, RomaError> {
+        let call = Call::Job;
+        let target = self.target(call, instance)?;
+        let url = target.url(call, &["assets", "jobs", job.as_str()])?;
+        let response = self.send(call, target, self.api.get(url), now).await?;
+        let body = answer::body(call, response).await?;
+        job_report(&body).ok_or_else(|| answer::bad(call, "not a JSON object"))
+    }
+
+    /// Makes sure that the instance's credential will not run out during what follows.
+    pub async fn ready_credential(&self, instance: &Name, now: Timestamp) -> Result<(), RomaError> {
+        let target = self.target(Call::Download, instance)?;
+        target.session.token(&self.api, now).await.map(drop)
+    }
+
+    /// The one GET (contract 3). Never call it before the intent is recorded.
+    pub async fn open_package(
+        &self,
+        instance: &Name,
+        package: &PackageId,
+        now: Timestamp,
+    ) -> Result<PackageStream, RomaError> {
+        let call = Call::Download;
+        let target = self.target(call, instance)?;
+        let url = target.url(call, &["assets", "archives", package.as_str()])?;
+        let request = self.once.get(url).header(ACCEPT, "*/*");
+        let response = self.send(call, target, request, now).await?;
+        PackageStream::open(response, self.max_package_bytes).await
+    }
+
+    /// The ids of all applications that the account may see (contract 5).
+    pub async fn list_apps(
+        &self,
+        instance: &Name,
+        now: Timestamp,
+    ) -> Result<Vec<String>, RomaError> {
+        let target = self.target(Call::List, instance)?;
+        let url = target.url(Call::List, &["apps"])?;
+        self.pages(target, &url, ("apps", "id"), now).await
+    }
+
+    /// The ids of all FDI tasks (contract 5).
+    pub async fn list_tasks(
+        &self,
+        instance: &Name,
+        now: Timestamp,
+    ) -> Result<Vec<String>, RomaError> {
+        let target = self.target(Call::List, instance)?;
+        let url = target.tasks_url()?;
+        self.pages(target, &url, ("entities", "task_id"), now).await
+    }
+
+    /// Pages until the total is reached or a page is empty; ids that come twice, because offsets
+    /// shift while assets change, count once.
+    async fn pages(
+        &self,
+        target: &Target,
+        url: &Url,
+        (list, id): (&str, &str),
+        now: Timestamp,
+    ) -> Result<Vec<String>, RomaError> {
+        let mut ids = std::collections::BTreeSet::new();
+        let mut offset = 0;
+        for _ in 0..MAX_PAGES {
+            let request =
+                self.api.get(url.clone()).query(&[("offset", offset), ("limit", PAGE_SIZE)]);
+            let response = self.send(Call::List, target, request, now).await?;
+            let body = answer::body(Call::List, response).await?;
+            let page = wire::page(&body, list, id)
+                .ok_or_else(|| answer::bad(Call::List, &format!("no list `{list}`")))?;
+            offset += page.ids.len();
+            let empty = page.ids.is_empty();
+            ids.extend(page.ids);
+            if empty || page.total.is_some_and(|total| ids.len() as u64 >= total) {
+                return Ok(ids.into_iter().collect());
+            }
+        }
+        Err(answer::bad(Call::List, "more than a thousand pages"))
+    }
+
+    fn target(&self, call: Call, instance: &Name) -> Result<&Target, RomaError> {
+        self.instances.get(instance).ok_or_else(|| {
+            let message = format!("instance `{instance}` is no longer configured");
+            RomaError::new(call, FailureClass::Local, Effect::NotDone, message)
+        })
+    }
+
+    /// Signs and sends a request; answers other than 2xx are errors.
+    async fn send(
+        &self,
+        call: Call,
+        target: &Target,
+        request: RequestBuilder,
+        now: Timestamp,
+    ) -> Result<Response, RomaError> {
+        let token = target.session.token(&self.api, now).await?;
+        let request = request
+            .header("X-Auth-Token", sensitive(call, &token)?)
+            .header(ACCEPT_ENCODING, "identity");
+        let response = request.send().await.map_err(|error| RomaError::transport(call, error))?;
+        self.offset.note(response.headers(), now);
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let error = answer::refusal(call, response, now).await;
+        if error.class == FailureClass::Unauthorized {
+            target.session.forget(&token).await;
+        }
+        Err(error)
+    }
+}
+
+impl Target {
+    /// `/v2/{project_id}/instances/{instance_id}/...`, every part percent-encoded.
+    fn url(&self, call: Call, rest: &[&str]) -> Result<Url, RomaError> {
+        let base = ["v2", &self.project_id, "instances", &self.instance_id];
+        self.join(call, &[&base[..], rest].concat())
+    }
+
+    /// `/v2/{project_id}/fdi/instances/{instance_id}/tasks`.
+    fn tasks_url(&self) -> Result<Url, RomaError> {
+        let parts = ["v2", &self.project_id, "fdi", "instances", &self.instance_id, "tasks"];
+        self.join(Call::List, &parts)
+    }
+
+    fn join(&self, call: Call, parts: &[&str]) -> Result<Url, RomaError> {
+        // URLs drop these two, which would ask for something else.
+        let unaddressable = parts.iter().any(|part| matches!(*part, "." | ".."));
+        let mut url = self.endpoint.clone();
+        match url.path_segments_mut() {
+            Ok(mut path) if !unaddressable => {
+                path.clear().extend(parts);
+            }
+            _ => {
+                let message = "the identifier cannot be part of an address";
+                let class = FailureClass::Permanent;
+                return Err(RomaError::new(call, class, Effect::NotDone, message));
+            }
+        }
+        Ok(url)
+    }
+}
+
+fn sensitive(call: Call, token: &SecretString) -> Result<HeaderValue, RomaError> {
+    let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
+        let message = "the token cannot be sent in a header";
+        RomaError::new(call, FailureClass::Unauthorized, Effect::NotDone, message)
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn builder(tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
+    let mut builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        // By default the client sends again on some protocol errors: never here.
+        .retry(reqwest::retry::never());
+    if let Some(path) = &tls.ca_file {
+        let pem = std::fs::read(path)
+            .map_err(|source| ClientError::CaFile { path: path.clone(), source })?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(ClientError::Build)?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(proxy) = &tls.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy.as_str()).map_err(ClientError::Build)?);
+    }
+    Ok(builder)
+}

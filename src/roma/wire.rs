@@ -1,0 +1,283 @@
+//! The words on the wire: the only place that says `archive_id`. Every vintage of the contract is
+//! read, and what is not understood is kept as text rather than refused.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::{ErrorCode, shorten};
+use crate::model::{JobId, PackageId, Scope};
+
+/// The body that starts an export: both lists always, possibly empty (contract 1).
+pub(super) fn export_request(scope: &Scope) -> Value {
+    let ids = |ids: &[String]| ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
+    json!({ "apps": ids(&scope.apps), "tasks": ids(&scope.tasks) })
+}
+
+/// The answer to it.
+pub(super) fn accepted_job(body: &[u8]) -> Option<JobId> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        job_id: Value,
+    }
+    serde_json::from_slice::<Accepted>(body).ok().and_then(|a| JobId::new(text_of(&a.job_id)?))
+}
+
+/// What a job says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobReport {
+    /// Its state, as far as it can be told.
+    pub status: JobStatus,
+    /// The package it offers; by itself no proof of success (contract 2).
+    pub package: Option<PackageId>,
+    /// Why it failed, in one line.
+    pub reasons: String,
+    /// An import or delete job, which never has a package.
+    pub not_an_export: bool,
+}
+
+/// The states of all vintages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Running, or a word that is not known: wait, up to a deadline (contract U12).
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Ended badly.
+    Failed,
+    /// 2022: the package was downloaded.
+    Finished,
+}
+
+/// Reads a job in any vintage; `None` when the body is not a JSON object.
+pub fn job_report(body: &[u8]) -> Option<JobReport> {
+    let job: Value = serde_json::from_slice(body).ok()?;
+    let job = job.as_object()?;
+    let word = job.get("status").and_then(Value::as_str).unwrap_or_default();
+    let status = match word.trim().to_ascii_lowercase().as_str() {
+        "succeeded" | "success" => JobStatus::Succeeded,
+        "failed" => JobStatus::Failed,
+        "finished" => JobStatus::Finished,
+        _ => JobStatus::Running,
+    };
+    // The download page of every vintage says "entities.archive_id", the job page the top level.
+    let package = job
+        .get("archive_id")
+        .and_then(text_of)
+        .or_else(|| job.get("entities")?.get("archive_id").and_then(text_of))
+        .and_then(PackageId::new);
+    let reasons = ["reason", "reasons"]
+        .iter()
+        .filter_map(|key| job.get(*key))
+        .map(reasons_text)
+        .find(|text| !text.is_empty())
+        .unwrap_or_default();
+    let kind = job.get("type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    let not_an_export = kind.contains("import") || kind.contains("delete");
+    Some(JobReport { status, package, reasons, not_an_export })
+}
+
+/// An array of failure items, one item, or text (contract U14).
+fn reasons_text(value: &Value) -> String {
+    let line = |item: &Value| match item {
+        Value::Object(fields) => {
+            let field = |key: &str| fields.get(key).and_then(text_of).unwrap_or_default();
+            let parts = [
+                field("resource_type"),
+                field("resource_name"),
+                field("error_code"),
+                field("error_msg"),
+            ];
+            let known: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+            if known.is_empty() { item.to_string() } else { known.join(" ") }
+        }
+        Value::Null => String::new(),
+        other => text_of(other).unwrap_or_else(|| other.to_string()),
+    };
+    let text = match value {
+        Value::Array(items) => items.iter().map(line).collect::<Vec<_>>().join("; "),
+        other => line(other),
+    };
+    shorten(&text)
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// One page of applications or tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    /// How many there are in all, as far as the answer says.
+    pub(super) total: Option<u64>,
+    /// The ids of this page.
+    pub(super) ids: Vec<String>,
+}
+
+/// Reads a page: `apps[].id`, or `entities[].task_id` (contract 5).
+pub(super) fn page(body: &[u8], list: &str, id: &str) -> Option<Page> {
+    let page: Value = serde_json::from_slice(body).ok()?;
+    let items = page.get(list)?.as_array()?;
+    let ids = items.iter().filter_map(|item| item.get(id).and_then(text_of)).collect();
+    Some(Page { total: page.get("total").and_then(Value::as_u64), ids })
+}
+
+/// An error answer of whatever shape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorBody {
+    /// ROMA's or the gateway's code, when there is one.
+    pub code: Option<ErrorCode>,
+    /// One line for people.
+    pub message: String,
+}
+
+/// The envelope, keystone's shape, other spellings and one level of nesting; anything else is
+/// quoted (contract 7).
+pub fn error_body(body: &[u8]) -> ErrorBody {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        let text = String::from_utf8_lossy(&body[..body.len().min(2_000)]);
+        return ErrorBody { code: None, message: shorten(text.trim()) };
+    };
+    let nested = value.as_object().and_then(|fields| fields.values().find(|v| v.is_object()));
+    for fields in [Some(&value), nested].into_iter().flatten() {
+        let field = |keys: &[&str]| keys.iter().find_map(|key| fields.get(*key).and_then(text_of));
+        let code = field(&["error_code", "errorCode", "code"]);
+        let message = field(&["error_msg", "errorMsg", "message", "title"]);
+        if code.is_some() || message.is_some() {
+            let mut text = [code.clone(), message].into_iter().flatten().collect::<Vec<_>>();
+            text.extend(field(&["request_id"]).map(|id| format!("(request {id})")));
+            return ErrorBody {
+                code: code.as_deref().and_then(ErrorCode::parse),
+                message: shorten(&text.join(" ")),
+            };
+        }
+    }
+    ErrorBody { code: None, message: shorten(&value.to_string()) }
+}
+
+/// What a short body that came with status 200 really is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShortBody {
+    /// Keep it: it may be the only copy.
+    Package,
+    /// A refusal in disguise: an error envelope, or the bare reference of 2022 (contract 3, U3).
+    Refusal(String),
+    /// A page of some proxy; the package may or may not be consumed.
+    WebPage,
+}
+
+/// Tells a package from a refusal that came with status 200.
+pub fn short_body(body: &[u8]) -> ShortBody {
+    let start = body.trim_ascii_start();
+    let head = start[..start.len().min(16)].to_ascii_lowercase();
+    if head.starts_with(b"<!doctype html") || head.starts_with(b"<html") {
+        return ShortBody::WebPage;
+    }
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
+        return ShortBody::Package;
+    };
+    // 2022 documents the package itself as JSON with these lists.
+    if fields.contains_key("apps") || fields.contains_key("tasks") {
+        return ShortBody::Package;
+    }
+    let error = error_body(body);
+    let is_error =
+        ["error_code", "errorCode", "error", "code"].iter().any(|k| fields.contains_key(*k));
+    let is_bare = fields.len() == 1 && fields.contains_key("archive_id");
+    if fields.is_empty() || is_error || is_bare {
+        ShortBody::Refusal(error.message)
+    } else {
+        ShortBody::Package
+    }
+}
+
+/// What is asked of IAM for a token (contract 6.1). The password appears nowhere else.
+pub(super) fn token_request(user: &str, domain: &str, project: &str, password: &str) -> Value {
+    json!({ "auth": {
+        "identity": {
+            "methods": ["password"],
+            "password": { "user": {
+                "name": user, "password": password, "domain": { "name": domain },
+            } },
+        },
+        "scope": { "project": { "name": project } },
+    } })
+}
+
+/// When a token expires: `token.expires_at`.
+pub(super) fn token_expiry(body: &[u8]) -> Option<crate::model::Timestamp> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    value.get("token")?.get("expires_at")?.as_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str) -> JobReport {
+        job_report(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn both_vintages_and_both_places_are_read() {
+        let new =
+            report(r#"{"id":"j","type":"exportAsset","status":"SUCCEEDED","archive_id":"p"}"#);
+        let old = report(r#"{"status":"Success","entities":{"archive_id":"p"},"begin_time":1}"#);
+        for job in [new, old] {
+            assert_eq!(job.status, JobStatus::Succeeded);
+            assert_eq!(job.package, PackageId::new("p"));
+        }
+        let both =
+            report(r#"{"status":"Success","archive_id":"top","entities":{"archive_id":"e"}}"#);
+        assert_eq!(both.package, PackageId::new("top"));
+        assert_eq!(report(r#"{"status":"Finished"}"#).status, JobStatus::Finished);
+        assert_eq!(report(r#"{"status":"Running","archive_id":"p"}"#).status, JobStatus::Running);
+        assert_eq!(report(r#"{"status":"QUEUED"}"#).status, JobStatus::Running);
+        assert_eq!(report("{}").status, JobStatus::Running);
+        assert!(report(r#"{"type":"importAsset","status":"SUCCEEDED"}"#).not_an_export);
+        assert_eq!(job_report(b"[]"), None);
+        assert_eq!(job_report(b"<html>"), None);
+    }
+
+    #[test]
+    fn reasons_are_read_in_every_shape() {
+        let item = r#"{"resource_type":"application","resource_name":"crm","error_code":"ROMA.1"}"#;
+        for text in [
+            format!(r#"{{"status":"FAILED","reason":[{item}]}}"#),
+            format!(r#"{{"status":"Failed","reasons":{item},"reason":null}}"#),
+        ] {
+            assert_eq!(report(&text).reasons, "application crm ROMA.1");
+        }
+        assert_eq!(report(r#"{"status":"FAILED","reason":"no space"}"#).reasons, "no space");
+        assert_eq!(report(r#"{"status":"FAILED"}"#).reasons, "");
+    }
+
+    #[test]
+    fn error_bodies_of_any_shape_are_read() {
+        let code = |text: &str| error_body(text.as_bytes()).code;
+        assert_eq!(code(r#"{"error_code":"ROMA.00010012"}"#), ErrorCode::parse("ROMA.10012"));
+        assert_eq!(
+            code(r#"{"errorCode":"APIG.0307","errorMsg":"x"}"#),
+            ErrorCode::parse("APIG.307")
+        );
+        let keystone = error_body(br#"{"error":{"code":401,"message":"wrong","title":"U"}}"#);
+        assert_eq!((keystone.code, keystone.message.as_str()), (None, "401 wrong"));
+        assert_eq!(error_body(b"<html>502</html>").message, "<html>502</html>");
+        assert_eq!(error_body(b"").message, "");
+        assert_eq!(error_body(br#"{"archive_id":"id"}"#).message, r#"{"archive_id":"id"}"#);
+    }
+
+    #[test]
+    fn a_refusal_in_disguise_is_not_a_package() {
+        for refusal in [r#"{"error_code":"ROMA.1"}"#, r#"{"archive_id":"id"}"#, "{}"] {
+            assert!(matches!(short_body(refusal.as_bytes()), ShortBody::Refusal(_)), "{refusal}");
+        }
+        for package in ["PK\u{3}\u{4}", r#"{"apps":[],"code":1}"#, r#"{"x":1}"#, "[1]", "plain"] {
+            assert_eq!(short_body(package.as_bytes()), ShortBody::Package, "{package}");
+        }
+        assert_eq!(short_body(b" <!DOCTYPE html><p>"), ShortBody::WebPage);
+    }
+}

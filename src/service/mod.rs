@@ -1,0 +1,272 @@
+//! The host: takes the lock, opens what the engine needs, runs its loop, and stops in order.
+//!
+//! Nothing is decided here about archives. The first SIGTERM or SIGINT drains: nothing new starts,
+//! running steps may finish within `limits.shutdown_grace`. A second one ends the process at once.
+//! It may, because the next start recovers as after a crash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
+
+mod signals;
+mod systemd;
+
+pub use signals::on_signals;
+
+use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
+use crate::clock::Clock;
+use crate::engine::{Assignment, Engine, EngineError, Retention, Shell};
+use crate::model::{Name, Sha256Digest, Timestamp, WATCHED_EXPORT};
+use crate::retention::Policy;
+use crate::roma::{ClientError, Roma};
+use crate::settings::Settings;
+use crate::vault::{Disk, LockError, StateLock, Vault, VaultError};
+use systemd::Systemd;
+
+/// Why the daemon ended other than by request.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The state directory cannot be created.
+    #[error("cannot create the state directory {}", path.display())]
+    StateDir {
+        /// `state_dir`.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another daemon works there, or the lock cannot be taken.
+    #[error("cannot take over the state directory")]
+    Lock(#[from] LockError),
+    /// The vault cannot be opened.
+    #[error("cannot open the vault")]
+    Vault(#[from] VaultError),
+    /// The catalog cannot be opened.
+    #[error("cannot open the catalog")]
+    Catalog(#[from] CatalogError),
+    /// The HTTP client cannot be set up.
+    #[error("cannot prepare to speak to ROMA")]
+    Client(#[from] ClientError),
+    /// The engine had to stop.
+    #[error("the daemon must stop")]
+    Engine(#[from] EngineError),
+}
+
+/// How the daemon is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// End when every archive is at rest.
+    pub once: bool,
+    /// How often to look for changes by commands.
+    pub check_interval: Duration,
+    /// The time.
+    pub clock: Clock,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// Runs the daemon until `shutdown`, or with `once` until every archive is at rest.
+pub async fn run(
+    settings: Settings,
+    options: Options,
+    shutdown: CancellationToken,
+) -> Result<(), ServiceError> {
+    let mut systemd = Systemd::new();
+    create_state_dir(&settings.state_dir)?;
+    let lock = StateLock::acquire(&settings.state_dir)?;
+    let grace = settings.limits.shutdown_grace;
+    let (mut engine, catalog) = assemble(settings, &options).await?;
+    let result = serve(&mut engine, &options, &mut systemd, &shutdown, grace).await;
+    // The engine holds the catalog: first it goes, then the database is closed.
+    drop(engine);
+    catalog.close().await;
+    drop(lock);
+    result.map_err(ServiceError::from)
+}
+
+async fn serve(
+    engine: &mut Engine,
+    options: &Options,
+    systemd: &mut Systemd,
+    shutdown: &CancellationToken,
+    grace: Duration,
+) -> Result<(), EngineError> {
+    engine.recover().await?;
+    systemd.ready(&engine.summary());
+    tracing::info!(status = engine.summary(), "ready");
+    while !shutdown.is_cancelled() {
+        let wake = engine.pass().await?;
+        systemd.alive(engine.summary());
+        if options.once && engine.is_at_rest() {
+            return Ok(());
+        }
+        let latest = options.clock.now().plus(systemd.longest_sleep());
+        // Only waiting stands in here; dropping any of these futures loses nothing.
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = options.clock.sleep_until(wake.min(latest)) => {}
+            result = engine.step_finished() => result?,
+        }
+    }
+    drain(engine, systemd, grace).await
+}
+
+/// Lets running steps finish, as long as the grace lasts.
+async fn drain(
+    engine: &mut Engine,
+    systemd: &mut Systemd,
+    grace: Duration,
+) -> Result<(), EngineError> {
+    engine.stop_starting();
+    let status = format!("stopping: {}", engine.summary());
+    tracing::info!(status, grace_seconds = grace.as_secs(), "stopping");
+    systemd.stopping(&status, grace);
+    // Shutdown is about real time, whatever the clock of the archives says.
+    let finished = tokio::time::timeout(grace, async {
+        while engine.is_busy() {
+            engine.step_finished().await?;
+        }
+        Ok(())
+    });
+    match finished.await {
+        Ok(result) => result,
+        Err(_) => {
+            tracing::warn!("the grace is over; the next start settles what is left");
+            Ok(())
+        }
+    }
+}
+
+async fn assemble(
+    settings: Settings,
+    options: &Options,
+) -> Result<(Engine, Catalog), ServiceError> {
+    let vault = Vault::open(&settings.state_dir, options.disk.clone())?;
+    let roma = Roma::new(&settings.accounts, &settings.instances, &settings.limits, &settings.tls)?;
+    let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+    let now = options.clock.now();
+    record_configuration(&catalog, &settings, now).await?;
+    let assignment = Assignment {
+        retentions: retentions(&settings),
+        accounts: settings
+            .instances
+            .iter()
+            .map(|instance| (instance.name.clone(), instance.account.clone()))
+            .collect(),
+        zone: settings.zone.clone(),
+        check_interval: options.check_interval,
+        exports: settings.exports,
+    };
+    let instance_ids: HashMap<Name, String> = settings
+        .instances
+        .iter()
+        .map(|instance| (instance.name.clone(), instance.instance_id.clone()))
+        .collect();
+    let shell = Shell {
+        catalog: catalog.clone(),
+        vault,
+        roma,
+        clock: options.clock.clone(),
+        limits: settings.limits,
+        pack: settings.pack,
+        instance_ids,
+    };
+    Ok((Engine::new(shell, assignment), catalog))
+}
+
+/// Opens the catalog for a command that leaves work to the daemon. While no daemon runs, the
+/// catalog is created or migrated and the configuration recorded, as at the daemon's start; the
+/// lock is held no longer than that.
+pub async fn open_catalog(settings: &Settings, clock: &Clock) -> Result<Catalog, ServiceError> {
+    create_state_dir(&settings.state_dir)?;
+    match StateLock::acquire(&settings.state_dir) {
+        Ok(lock) => {
+            let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+            record_configuration(&catalog, settings, clock.now()).await?;
+            drop(lock);
+            Ok(catalog)
+        }
+        Err(LockError::Held { .. }) => {
+            Ok(Catalog::open(&settings.state_dir, Access::Command).await?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes into the catalog what is configured, so that the view `exports` shows it.
+async fn record_configuration(
+    catalog: &Catalog,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<(), ServiceError> {
+    catalog.stamp_once("created_at", now.to_string(), now).await?;
+    catalog.stamp("app_version", env!("CARGO_PKG_VERSION").to_owned(), now).await?;
+    let known = catalog.exports().await?;
+    let mut records = Vec::new();
+    for export in &settings.exports {
+        let last_due = known
+            .iter()
+            .find(|k| k.instance == export.instance && k.name == export.name)
+            .map_or(now, |known| known.last_due);
+        let schedule = export.schedule.as_ref();
+        records.push(ExportRecord {
+            instance: export.instance.clone(),
+            name: export.name.clone(),
+            schedule: schedule.map(ToString::to_string),
+            rpo: export.rpo,
+            next_due: schedule.and_then(|s| s.next_after(last_due, &settings.zone)),
+            policy: (export.policy.to_string(), hash(&export.policy)),
+        });
+    }
+    for (instance, name) in watched(settings) {
+        records.push(ExportRecord {
+            instance,
+            name,
+            schedule: None,
+            rpo: None,
+            next_due: None,
+            policy: (settings.retention.to_string(), hash(&settings.retention)),
+        });
+    }
+    catalog.configure_exports(records, now).await?;
+    Ok(())
+}
+
+fn retentions(settings: &Settings) -> Vec<Retention> {
+    let one = |instance: &Name, export: &Name, policy: &Policy| Retention {
+        instance: instance.clone(),
+        export: export.clone(),
+        policy: policy.clone(),
+        policy_hash: hash(policy),
+        zone: settings.zone.clone(),
+    };
+    let configured =
+        settings.exports.iter().map(|export| one(&export.instance, &export.name, &export.policy));
+    let watched = watched(settings);
+    configured
+        .chain(watched.iter().map(|(instance, name)| one(instance, name, &settings.retention)))
+        .collect()
+}
+
+/// Adopted jobs belong to the reserved export of their instance.
+fn watched(settings: &Settings) -> Vec<(Name, Name)> {
+    let Ok(name) = WATCHED_EXPORT.parse::<Name>() else { return Vec::new() };
+    settings.instances.iter().map(|instance| (instance.name.clone(), name.clone())).collect()
+}
+
+fn hash(policy: &Policy) -> String {
+    let digest = Sha256Digest(Sha256::digest(policy.to_string()).into()).to_string();
+    digest.chars().take(16).collect()
+}
+
+fn create_state_dir(path: &std::path::Path) -> Result<(), ServiceError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(|source| ServiceError::StateDir { path: path.to_owned(), source })
+}

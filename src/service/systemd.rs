@@ -1,0 +1,56 @@
+//! Speaks to systemd, when it listens: READY, STATUS, WATCHDOG, STOPPING. Elsewhere every call
+//! does nothing. The watchdog is fed by the work loop only, so that a loop that hangs is noticed.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// The line to systemd.
+#[derive(Debug)]
+pub(super) struct Systemd {
+    watchdog: Option<Duration>,
+    last_status: String,
+}
+
+impl Systemd {
+    pub(super) fn new() -> Self {
+        Self { watchdog: sd_notify::watchdog_enabled(), last_status: String::new() }
+    }
+
+    /// How often the loop must come by: twice as often as systemd expects it.
+    pub(super) fn longest_sleep(&self) -> Duration {
+        self.watchdog.map_or(Duration::from_secs(60), |interval| interval / 2)
+    }
+
+    pub(super) fn ready(&mut self, status: &str) {
+        self.send(&[NotifyState::Ready, NotifyState::Status(status)]);
+        status.clone_into(&mut self.last_status);
+    }
+
+    /// The loop is alive; the status is sent when it changed.
+    pub(super) fn alive(&mut self, status: String) {
+        if self.watchdog.is_some() {
+            self.send(&[NotifyState::Watchdog]);
+        }
+        if status != self.last_status {
+            self.send(&[NotifyState::Status(&status)]);
+            self.last_status = status;
+        }
+    }
+
+    pub(super) fn stopping(&mut self, status: &str, grace: Duration) {
+        let grace = u32::try_from(grace.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[
+            NotifyState::Stopping,
+            NotifyState::Status(status),
+            NotifyState::ExtendTimeoutUsec(grace),
+        ]);
+    }
+
+    #[expect(clippy::unused_self, reason = "whoever speaks to systemd holds the line to it")]
+    fn send(&self, states: &[NotifyState<'_>]) {
+        if let Err(error) = sd_notify::notify(states) {
+            tracing::debug!(error = %error, "systemd was not told");
+        }
+    }
+}

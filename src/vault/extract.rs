@@ -1,0 +1,322 @@
+//! Reads stored files back: for a person who wants the package, for the check that it is still
+//! what it was, and right after packing.
+//!
+//! It must never report as good what it did not read to the end, and never follow a name that
+//! stands inside a zip. It only reads, so a crash means nothing here.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use zip::read::{ArchiveOffset, Config, ZipReadOptions};
+use zip::result::ZipError;
+use zip::{CompressionMethod, ZipArchive};
+
+use super::manifest::Manifest;
+use super::meter::{BUFFER, Meter};
+use super::{Vault, VaultError, io_error};
+use crate::model::{Content, Method, StoredFile};
+
+/// A manifest is well below a KiB; more than this is not read.
+const MAX_MANIFEST: u64 = 1 << 20;
+
+/// What is wrong with a stored file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DamageReason {
+    /// There is no such file.
+    #[error("the file is missing")]
+    Missing,
+    /// Something else has its name.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// It was cut or extended.
+    #[error("it has {found} bytes, {recorded} were recorded")]
+    SizeDiffers {
+        /// By the catalog, in bytes.
+        recorded: u64,
+        /// On disk, in bytes.
+        found: u64,
+    },
+    /// Its bytes changed.
+    #[error("its SHA-256 is {}, {} was recorded", found.sha256, recorded.sha256)]
+    DigestDiffers {
+        /// By the catalog.
+        recorded: Content,
+        /// On disk.
+        found: Content,
+    },
+    /// The package in it is not the one that was downloaded.
+    #[error(
+        "the package in it has {} bytes and the SHA-256 {}, {} and {} were recorded",
+        found.bytes, found.sha256, recorded.bytes, recorded.sha256
+    )]
+    PackageDiffers {
+        /// By the catalog or the manifest.
+        recorded: Content,
+        /// In the file; no more than one buffer beyond the recorded length is read.
+        found: Content,
+    },
+    /// Its manifest is not the one that was written.
+    #[error("the manifest in it has changed")]
+    ManifestDiffers,
+    /// It is no zip that this program writes.
+    #[error("it cannot be read as a zip: {0}")]
+    Unreadable(String),
+}
+
+/// Why a check did not say yes.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The file is not what was stored.
+    #[error(transparent)]
+    Damaged(#[from] DamageReason),
+    /// The disk did not let it be read, which says nothing about the file.
+    #[error(transparent)]
+    Failed(#[from] VaultError),
+}
+
+/// Why a package was not, or not faithfully, written out.
+#[derive(Debug, thiserror::Error)]
+pub enum ExtractError {
+    /// The file is not what was stored. What was written so far must not be used.
+    #[error(transparent)]
+    Damaged(#[from] DamageReason),
+    /// The disk did not let it be read.
+    #[error(transparent)]
+    Failed(#[from] VaultError),
+    /// The receiving side refused more.
+    #[error("cannot write the package out")]
+    Output(#[source] io::Error),
+}
+
+impl Vault {
+    /// Writes the package to `out`, byte for byte as ROMA sent it. `raw` is what was downloaded;
+    /// whether it matches is known only at the end, so an error may follow bytes already written.
+    pub fn extract(
+        &self,
+        file: &StoredFile,
+        raw: Content,
+        out: &mut dyn Write,
+    ) -> Result<(), ExtractError> {
+        let path = self.stored_path(file);
+        let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
+        match source.read(false, out) {
+            Ok(reading) => Ok(reading.expect_package(raw)?),
+            Err(ReadError::Damaged(reason)) => Err(reason.into()),
+            Err(ReadError::Disk(error)) => Err(io_error("read", &path)(error).into()),
+            Err(ReadError::Output(error)) => Err(ExtractError::Output(error)),
+        }
+    }
+
+    /// Reads a stored file to its end and compares it with its record and with `raw`, what was
+    /// downloaded.
+    pub fn check(&self, file: &StoredFile, raw: Content) -> Result<(), CheckError> {
+        let path = self.stored_path(file);
+        match fs::symlink_metadata(&path) {
+            Ok(found) if !found.is_file() => return Err(DamageReason::NotAFile.into()),
+            Ok(found) if found.len() != file.content.bytes => {
+                let (recorded, found) = (file.content.bytes, found.len());
+                return Err(DamageReason::SizeDiffers { recorded, found }.into());
+            }
+            // What is missing or out of reach shows again on opening.
+            _ => {}
+        }
+        let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
+        let reading = source.read_quietly()?;
+        if reading.whole != file.content {
+            let (recorded, found) = (file.content, reading.whole);
+            return Err(DamageReason::DigestDiffers { recorded, found }.into());
+        }
+        Ok(reading.expect_package(raw)?)
+    }
+
+    /// What a file of the vault says of itself, by its path relative to `vault/`: the record to
+    /// rebuild a lost catalog from. Everything is read and checked against the manifest.
+    pub fn describe(&self, relative: &str) -> Result<(Manifest, StoredFile), CheckError> {
+        let path = self.resolve(relative)?;
+        let manifest = read_manifest(&path)?;
+        let (raw, format) = (manifest.raw(), manifest.format);
+        let source = Source { path: &path, entry: format.entry_name(), limit: raw.bytes };
+        let reading = source.read_quietly()?;
+        let (content, method) = (reading.whole, reading.method);
+        reading.expect_package(raw)?;
+        Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method }))
+    }
+}
+
+/// What is to be read.
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    /// The name of the package in the zip.
+    pub(super) entry: &'a str,
+    /// The recorded length of the package: reading ends soon after it, whatever the zip says.
+    pub(super) limit: u64,
+}
+
+/// What was read.
+pub(super) struct Reading {
+    /// The zip itself; its bytes only as far as they were read if that was not asked for.
+    pub(super) whole: Content,
+    pub(super) package: Content,
+    pub(super) manifest: Vec<u8>,
+    pub(super) method: Method,
+}
+
+pub(super) enum ReadError {
+    Damaged(DamageReason),
+    /// The operating system's own words.
+    Disk(io::Error),
+    Output(io::Error),
+}
+
+impl From<ZipError> for ReadError {
+    fn from(error: ZipError) -> Self {
+        match error {
+            ZipError::Io(error) => error.into(),
+            error => Self::Damaged(DamageReason::Unreadable(error.to_string())),
+        }
+    }
+}
+
+impl From<io::Error> for ReadError {
+    /// Readers report broken content as errors of this type too; those bear no system's number.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::NotFound {
+            Self::Damaged(DamageReason::Missing)
+        } else if error.raw_os_error().is_none() {
+            Self::Damaged(DamageReason::Unreadable(error.to_string()))
+        } else {
+            Self::Disk(error)
+        }
+    }
+}
+
+impl Reading {
+    pub(super) fn expect_package(&self, recorded: Content) -> Result<(), DamageReason> {
+        if self.package == recorded {
+            return Ok(());
+        }
+        Err(DamageReason::PackageDiffers { recorded, found: self.package })
+    }
+}
+
+impl Source<'_> {
+    pub(super) fn read_quietly(&self) -> Result<Reading, CheckError> {
+        self.read(true, &mut io::sink()).map_err(|error| self.checked(error))
+    }
+
+    fn checked(&self, error: ReadError) -> CheckError {
+        match error {
+            ReadError::Damaged(reason) => reason.into(),
+            ReadError::Disk(error) | ReadError::Output(error) => {
+                io_error("read", self.path)(error).into()
+            }
+        }
+    }
+
+    /// Reads manifest and package, and with `whole` the digest of the zip itself on the way: each
+    /// byte of the file is read once. Time goes into the two digests and the inflating.
+    fn read(&self, whole: bool, out: &mut dyn Write) -> Result<Reading, ReadError> {
+        let mut archive = open(self.path, whole)?;
+        let manifest = manifest_of(&mut archive)?;
+        let mut package = archive.by_name_with_options(self.entry, strict())?;
+        let method = match package.compression() {
+            CompressionMethod::Stored => Method::Store,
+            CompressionMethod::Deflated => Method::Deflate,
+            other => {
+                let reason = DamageReason::Unreadable(format!("method {other} is not ours"));
+                return Err(ReadError::Damaged(reason));
+            }
+        };
+        let mut meter = Meter::default();
+        let mut buffer = vec![0; BUFFER];
+        while meter.bytes() <= self.limit {
+            let count = package.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            meter.update(&buffer[..count]);
+            out.write_all(&buffer[..count]).map_err(ReadError::Output)?;
+        }
+        drop(package);
+        let whole = archive.into_inner().finish(&mut buffer)?;
+        Ok(Reading { whole, package: meter.content(), manifest, method })
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, CheckError> {
+    let source = Source { path, entry: Manifest::ENTRY, limit: 0 };
+    let json = open(path, false)
+        .and_then(|mut archive| manifest_of(&mut archive))
+        .map_err(|error| source.checked(error))?;
+    Manifest::from_json(&json)
+        .map_err(|error| DamageReason::Unreadable(format!("its manifest: {error}")).into())
+}
+
+fn strict() -> ZipReadOptions<'static> {
+    ZipReadOptions::new().enforce_header_consistency(true)
+}
+
+fn open(path: &Path, whole: bool) -> Result<ZipArchive<Hashed>, ReadError> {
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let file = Hashed { file: File::open(path)?, at: 0, meter: whole.then(Meter::default) };
+    Ok(ZipArchive::with_config(config, file)?)
+}
+
+fn manifest_of(archive: &mut ZipArchive<Hashed>) -> Result<Vec<u8>, ReadError> {
+    let mut json = Vec::new();
+    let entry = archive.by_name_with_options(Manifest::ENTRY, strict())?;
+    // One byte more than allowed, so that a longer one cannot pass for a whole one.
+    entry.take(MAX_MANIFEST + 1).read_to_end(&mut json)?;
+    if json.len() as u64 > MAX_MANIFEST {
+        return Err(ReadError::Damaged(DamageReason::Unreadable("its manifest is huge".into())));
+    }
+    Ok(json)
+}
+
+/// A file whose bytes are hashed in order, each once, while a zip reader jumps about in it. The
+/// reader comes by them in order but for the directory at the end, so nearly nothing is read twice.
+struct Hashed {
+    file: File,
+    at: u64,
+    meter: Option<Meter>,
+}
+
+impl Hashed {
+    /// The content of the whole file, of which what the zip reader left out is read now.
+    fn finish(mut self, buffer: &mut [u8]) -> io::Result<Content> {
+        let hashed = self.meter.as_ref().map_or(0, Meter::bytes);
+        if self.meter.is_some() {
+            self.seek(SeekFrom::Start(hashed))?;
+            while self.read(buffer)? > 0 {}
+        }
+        Ok(self.meter.unwrap_or_default().content())
+    }
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        let start = self.at;
+        self.at += count as u64;
+        if let Some(meter) = &mut self.meter
+            && let Some(known) = meter.bytes().checked_sub(start)
+            && let Ok(known) = usize::try_from(known)
+            && known < count
+        {
+            meter.update(&buffer[known..count]);
+        }
+        Ok(count)
+    }
+}
+
+impl Seek for Hashed {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.at = self.file.seek(position)?;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+#[path = "extract_tests.rs"]
+mod tests;

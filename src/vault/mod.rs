@@ -1,0 +1,333 @@
+//! The files: `vault/` holds what is finished, `staging/` what is not, `quarantine/` what nobody
+//! knows.
+//!
+//! A package comes in through a [`Receiver`], becomes durable as `staging/a34.raw`, is packed into
+//! a zip, read back, and appears in `vault/` by one rename. Any file there is therefore whole. This
+//! module must never overwrite or throw away a file that may be the only copy of something, never
+//! make a path of anything but our own numbers and configured names, and never report as durable
+//! what was not synced. Every crash leaves either the state before or the state after an operation,
+//! or a leftover in `staging/` from which the same call starts again.
+//!
+//! Everything here blocks, so it belongs on a blocking thread; [`spawn_receiver`] brings its own.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::{Name, SnapshotId, StoredFile, Timestamp};
+
+mod disk;
+mod error;
+mod extract;
+mod lock;
+mod manifest;
+mod meter;
+mod pack;
+mod staging;
+mod whole;
+
+pub use disk::{Disk, DiskFile, OsDisk};
+pub use error::VaultError;
+pub use extract::{CheckError, DamageReason, ExtractError};
+pub use lock::{LockError, StateLock};
+pub use manifest::Manifest;
+pub use pack::PackJob;
+pub use staging::{
+    Chunk, Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,
+    spawn_receiver,
+};
+
+/// The folders of one state directory. Cheap to clone; all clones share what they know.
+#[derive(Clone, Debug)]
+pub struct Vault {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    vault: PathBuf,
+    staging: PathBuf,
+    quarantine: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Folders of the vault whose own names are known to be durable. Held while folders come and
+    /// go, so that an emptied folder is not removed under a file on its way into it.
+    folders: Mutex<HashSet<PathBuf>>,
+}
+
+impl Vault {
+    /// The folders as they are, without touching them: for commands that only read.
+    pub fn at(state_dir: &Path, disk: Arc<dyn Disk>) -> Self {
+        let inner = Inner {
+            vault: state_dir.join("vault"),
+            staging: state_dir.join("staging"),
+            quarantine: state_dir.join("quarantine"),
+            disk,
+            folders: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Creates what is missing of `vault/`, `staging/` and `quarantine/` in `state_dir`, which must
+    /// exist, and makes it durable.
+    pub fn open(state_dir: &Path, disk: Arc<dyn Disk>) -> Result<Self, VaultError> {
+        let vault = Self::at(state_dir, disk);
+        let inner = &vault.inner;
+        let mut device = None;
+        for folder in [&inner.vault, &inner.staging, &inner.quarantine] {
+            inner.disk.create_dir(folder).map_err(io_error("create", folder))?;
+            let found = fs::metadata(folder).map_err(io_error("examine", folder))?.dev();
+            if *device.get_or_insert(found) != found {
+                return Err(VaultError::OtherFileSystem { path: folder.clone() });
+            }
+        }
+        vault.sync_dir(state_dir)?;
+        Ok(vault)
+    }
+
+    /// Where a stored file lies. Always below `vault/`: whatever in the record is not a plain name
+    /// is left out.
+    pub fn stored_path(&self, file: &StoredFile) -> PathBuf {
+        let mut path = self.inner.vault.clone();
+        path.extend(
+            Path::new(&file.path).components().filter(|c| matches!(c, Component::Normal(_))),
+        );
+        path
+    }
+
+    /// What can still be written, in bytes.
+    pub fn free_bytes(&self) -> Result<u64, VaultError> {
+        let folder = &self.inner.staging;
+        self.inner.disk.free_bytes(folder).map_err(io_error("ask for free space in", folder))
+    }
+
+    /// `<instance>/<export>/<YYYY>/<MM>/<YYYYMMDDTHHMMSSZ>-s<snapshot>-<part>.zip`, relative to
+    /// `vault/`, in UTC.
+    pub fn relative_path(
+        instance: &Name,
+        export: &Name,
+        taken_at: Timestamp,
+        snapshot: SnapshotId,
+        part: u32,
+    ) -> String {
+        let month = taken_at.to_jiff().strftime("%Y/%m");
+        format!("{instance}/{export}/{month}/{}-{snapshot}-{part}.zip", taken_at.compact())
+    }
+
+    /// Unlinks a stored file and makes that durable; one that is gone already is a success. Folders
+    /// of months and years that became empty go as well, if that is possible.
+    pub fn remove_stored(&self, file: &StoredFile) -> Result<(), VaultError> {
+        self.remove_all_stored(std::slice::from_ref(file))?.pop().unwrap_or(Ok(()))
+    }
+
+    /// [`Vault::remove_stored`] for many files with one sync a folder; one answer for each file.
+    /// Fails as a whole only when a sync failed, after which none of the removals is certain.
+    pub fn remove_all_stored(
+        &self,
+        files: &[StoredFile],
+    ) -> Result<Vec<Result<(), VaultError>>, VaultError> {
+        let mut folders = Vec::new();
+        let mut results = Vec::with_capacity(files.len());
+        for file in files {
+            results.push(self.unlink_stored(file).map(|folder| folders.push(folder)));
+        }
+        folders.sort();
+        folders.dedup();
+        for folder in &folders {
+            self.sync_names(folder)?;
+        }
+        for folder in &folders {
+            self.remove_empty_folders(folder);
+        }
+        Ok(results)
+    }
+
+    /// The folder that is to be synced, whether or not it still exists.
+    fn unlink_stored(&self, file: &StoredFile) -> Result<PathBuf, VaultError> {
+        let refused = || VaultError::UnsafePath { path: file.path.clone() };
+        let path = self.resolve(&file.path)?;
+        let folder = path.parent().ok_or_else(refused)?.to_owned();
+        // Only folders of our own making lead to a file: never unlink through a link.
+        for ancestor in folder.ancestors().take_while(|a| *a != self.inner.vault) {
+            if examine(ancestor)?.is_some_and(|found| !found.is_dir()) {
+                return Err(refused());
+            }
+        }
+        match examine(&path)? {
+            Some(found) if !found.is_file() => return Err(refused()),
+            Some(found) if found.len() != file.content.bytes => {
+                let (recorded, found) = (file.content.bytes, found.len());
+                return Err(VaultError::SizeDiffers { path, recorded, found });
+            }
+            Some(_) => self.remove_if_there(&path)?,
+            // Synced all the same: the process that removed it may have died before it did that.
+            None => {}
+        }
+        Ok(folder)
+    }
+
+    /// Tries to remove the folder of a month and then of its year. One that comes back after a
+    /// power cut is only an empty folder, so nothing is synced and no failure matters.
+    fn remove_empty_folders(&self, month: &Path) {
+        let mut durable = self.folders();
+        let below_vault = month.ancestors().take_while(|a| *a != self.inner.vault);
+        for folder in below_vault.take(2) {
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
+            durable.remove(folder);
+        }
+    }
+
+    /// Makes removals from a folder durable, also if it became empty and was removed meanwhile:
+    /// then what has to last is that it is gone from the nearest folder that is still there.
+    fn sync_names(&self, folder: &Path) -> Result<(), VaultError> {
+        let _folders_stay = self.folders();
+        let there = folder.ancestors().find(|folder| folder.is_dir());
+        self.sync_dir(there.unwrap_or(&self.inner.vault))
+    }
+
+    /// Moves a file that nobody knows out of `vault/` or `staging/` into `quarantine/`, under a
+    /// name that begins with `why` and is still free; both moves are durable on return.
+    pub fn quarantine(&self, path: &Path, why: &str) -> Result<PathBuf, VaultError> {
+        let inner = &self.inner;
+        let refused = || VaultError::UnsafePath { path: path.display().to_string() };
+        let ours = [&inner.vault, &inner.staging]
+            .into_iter()
+            .any(|folder| path.strip_prefix(folder).is_ok_and(|rest| is_plain(rest)));
+        let (true, Some(folder), Some(name)) = (ours, path.parent(), path.file_name()) else {
+            return Err(refused());
+        };
+        let why: String =
+            why.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        for number in 0_u32.. {
+            let mut free = std::ffi::OsString::from(&why);
+            free.push(if number == 0 { "-".to_owned() } else { format!("-{number}-") });
+            free.push(name);
+            let target = inner.quarantine.join(free);
+            match inner.disk.rename(path, &target) {
+                Ok(()) => {
+                    self.sync_dir(&inner.quarantine)?;
+                    self.sync_names(folder)?;
+                    return Ok(target);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error("quarantine", path)(error)),
+            }
+        }
+        Err(refused())
+    }
+
+    /// Shows every file below `vault/` by its path relative to it and its length in bytes, in no
+    /// particular order and in memory that does not grow with their number. Links are not followed.
+    pub fn walk_stored(&self, visit: &mut dyn FnMut(&Path, u64)) -> Result<(), VaultError> {
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let absolute = self.inner.vault.join(&folder);
+            let entries = match fs::read_dir(&absolute) {
+                Ok(entries) => entries,
+                // Emptied and removed since its name was read.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && folder != Path::new("") =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(io_error("list", &absolute)(error)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(io_error("list", &absolute))?;
+                let path = folder.join(entry.file_name());
+                match entry.metadata() {
+                    Ok(found) if found.is_dir() => folders.push(path),
+                    Ok(found) => visit(&path, found.len()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(io_error("examine", &absolute)(error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The absolute form of a path relative to `vault/`, which must be plain.
+    fn resolve(&self, relative: &str) -> Result<PathBuf, VaultError> {
+        // Going through text again shows doubled and trailing slashes and single dots.
+        let path: PathBuf = Path::new(relative).components().collect();
+        if is_plain(&path) && path.as_os_str() == relative && !relative.contains('\0') {
+            Ok(self.inner.vault.join(path))
+        } else {
+            Err(VaultError::UnsafePath { path: relative.to_owned() })
+        }
+    }
+
+    /// Makes the folders that lead to `target`, each durable in its parent, and puts `from` there.
+    /// The caller syncs the last folder.
+    fn move_in(&self, from: &Path, target: &Path) -> Result<io::Result<()>, VaultError> {
+        let mut durable = self.folders();
+        let mut missing: Vec<&Path> = target
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| *folder != self.inner.vault && !durable.contains(*folder))
+            .collect();
+        while let Some(folder) = missing.pop() {
+            // One that exists may be as young as a process that died before its sync.
+            self.inner.disk.create_dir(folder).map_err(io_error("create", folder))?;
+            if let Some(parent) = folder.parent() {
+                self.sync_dir(parent)?;
+            }
+            durable.insert(folder.to_owned());
+        }
+        let moved = self.inner.disk.rename(from, target);
+        if moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // Somebody removed a folder behind our back: look again next time.
+            durable.clear();
+        }
+        Ok(moved)
+    }
+
+    fn folders(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // The set holds only what is certain, wherever a thread died.
+        self.inner.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync_dir(&self, folder: &Path) -> Result<(), VaultError> {
+        let failed = |source| VaultError::SyncFailed { path: folder.to_owned(), source };
+        self.inner.disk.sync_dir(folder).map_err(failed)
+    }
+
+    fn remove_if_there(&self, path: &Path) -> Result<(), VaultError> {
+        match self.inner.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(io_error("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// At least one component, and all of them names.
+fn is_plain(path: &Path) -> bool {
+    path.components().next().is_some()
+        && path.components().all(|component| matches!(component, Component::Normal(_)))
+}
+
+/// What has this name, without following a link.
+fn examine(path: &Path) -> Result<Option<fs::Metadata>, VaultError> {
+    match fs::symlink_metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io_error("examine", path)(error)),
+    }
+}
+
+/// Turns an answer of the operating system into an error that says what was tried on what.
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VaultError {
+    let path = path.to_owned();
+    move |source| VaultError::Io { action, path, source }
+}
+
+#[cfg(test)]
+#[path = "vault_tests.rs"]
+mod tests;

@@ -1,0 +1,315 @@
+//! A download on its way to the disk, and what a dead process left of one.
+//!
+//! `a34.part` is being received, `a34.raw` is whole and durable, `a34.zip` is being packed. This
+//! module must never give the name `.raw` to anything but a whole package whose bytes are synced,
+//! and never discard what may be whole. A crash before the rename leaves a `.part`, which
+//! [`Vault::inspect_staged`] adopts only if it proves itself complete; after it, a `.raw`, which
+//! stands for the package without another GET.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::disk::DiskFile;
+use super::meter::{BUFFER, Meter, measure};
+use super::{Vault, VaultError, examine, io_error, whole};
+use crate::model::{ArchiveId, Content, Format};
+
+/// As many bytes as tell the formats apart.
+const FIRST_BYTES: usize = 8;
+
+/// A whole package, durable in staging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staged {
+    /// How much and what.
+    pub content: Content,
+    /// What it looks like.
+    pub format: Format,
+}
+
+/// What is left of a download.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StagedEvidence {
+    /// The whole package, durable now.
+    Whole(Staged),
+    /// A beginning, or something that cannot prove that it is whole.
+    Partial {
+        /// What had arrived.
+        bytes: u64,
+    },
+    /// No file.
+    Nothing,
+}
+
+/// The stage that a file in staging is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StagedKind {
+    /// Being received.
+    Part,
+    /// Received.
+    Raw,
+    /// Being packed.
+    Zip,
+}
+
+impl StagedKind {
+    const ALL: [Self; 3] = [Self::Part, Self::Raw, Self::Zip];
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Part => "part",
+            Self::Raw => "raw",
+            Self::Zip => "zip",
+        }
+    }
+}
+
+/// A file of ours in staging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StagedFile {
+    /// The archive that it belongs to.
+    pub id: ArchiveId,
+    /// How far it is.
+    pub kind: StagedKind,
+}
+
+/// Everything that lies in staging.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StagingContents {
+    /// Files with a name of ours, in order.
+    pub ours: Vec<StagedFile>,
+    /// Anything else, as absolute paths in order.
+    pub foreign: Vec<PathBuf>,
+}
+
+/// Guesses from the first bytes what a package is.
+pub fn sniff(first: &[u8]) -> Format {
+    // A zip begins with its first entry, or with its end when it is empty.
+    if first.starts_with(b"PK\x03\x04") || first.starts_with(b"PK\x05\x06") {
+        return Format::Zip;
+    }
+    let text = first.strip_prefix(whole::BYTE_ORDER_MARK).unwrap_or(first);
+    match text.iter().find(|byte| !whole::is_json_space(**byte)) {
+        Some(b'{' | b'[') => Format::Json,
+        _ => Format::Other,
+    }
+}
+
+impl Vault {
+    /// Prepares to receive the package of `id`. On return an empty file of ours is durable in
+    /// staging, which proves before the one GET is sent that the disk takes one.
+    ///
+    /// The rest of an earlier attempt is discarded, unless it is the whole package: that is
+    /// [`VaultError::AlreadyStaged`], and [`Vault::inspect_staged`] adopts it.
+    pub fn receive(&self, id: ArchiveId) -> Result<Receiver, VaultError> {
+        let raw = self.staged_path(id, StagedKind::Raw);
+        if examine(&raw)?.is_some() {
+            return Err(VaultError::AlreadyStaged { path: raw });
+        }
+        let part = self.staged_path(id, StagedKind::Part);
+        if examine(&part)?.is_some() {
+            if whole::is_whole(&part).map_err(io_error("read", &part))? {
+                return Err(VaultError::AlreadyStaged { path: part });
+            }
+            self.remove_if_there(&part)?;
+        }
+        let file = self.inner.disk.create_new(&part).map_err(io_error("create", &part))?;
+        self.sync_dir(&self.inner.staging)?;
+        Ok(Receiver {
+            vault: self.clone(),
+            part,
+            raw,
+            file,
+            buffer: Vec::with_capacity(BUFFER),
+            meter: Meter::default(),
+            first: Vec::with_capacity(FIRST_BYTES),
+            broken: false,
+        })
+    }
+
+    /// Looks at what is left of the download of `id`, and adopts it if it is the whole package:
+    /// when this says `Whole`, the package is durable as `a34.raw`. Reads the file once or twice.
+    pub fn inspect_staged(&self, id: ArchiveId) -> Result<StagedEvidence, VaultError> {
+        let raw = self.staged_path(id, StagedKind::Raw);
+        if examine(&raw)?.is_none() {
+            let part = self.staged_path(id, StagedKind::Part);
+            let Some(found) = examine(&part)? else { return Ok(StagedEvidence::Nothing) };
+            if !whole::is_whole(&part).map_err(io_error("read", &part))? {
+                return Ok(StagedEvidence::Partial { bytes: found.len() });
+            }
+            // A dead process wrote it; whether it still synced it nobody knows.
+            let failed = |source| VaultError::SyncFailed { path: part.clone(), source };
+            self.inner.disk.sync_file(&part).map_err(failed)?;
+            self.inner.disk.rename(&part, &raw).map_err(io_error("rename", &part))?;
+        }
+        // The rename may be as young as a process that died before its sync.
+        self.sync_dir(&self.inner.staging)?;
+        measure_staged(&raw).map(StagedEvidence::Whole).map_err(io_error("read", &raw))
+    }
+
+    /// Removes whatever staging holds of `id`: only once the package is recorded as stored, or
+    /// given up. A file that a power cut brings back is discarded again by recovery.
+    pub fn discard_staged(&self, id: ArchiveId) -> Result<(), VaultError> {
+        StagedKind::ALL
+            .into_iter()
+            .try_for_each(|kind| self.remove_if_there(&self.staged_path(id, kind)))
+    }
+
+    /// What lies in staging, ours and foreign.
+    pub fn list_staged(&self) -> Result<StagingContents, VaultError> {
+        let folder = &self.inner.staging;
+        let mut contents = StagingContents::default();
+        for entry in fs::read_dir(folder).map_err(io_error("list", folder))? {
+            let entry = entry.map_err(io_error("list", folder))?;
+            let is_file = entry.file_type().map_err(io_error("list", folder))?.is_file();
+            match entry.file_name().to_str().and_then(parse_staged_name) {
+                Some(ours) if is_file => contents.ours.push(ours),
+                _ => contents.foreign.push(entry.path()),
+            }
+        }
+        contents.ours.sort();
+        contents.foreign.sort();
+        Ok(contents)
+    }
+
+    /// Where a file in staging lies.
+    pub fn staged_path(&self, id: ArchiveId, kind: StagedKind) -> PathBuf {
+        self.inner.staging.join(format!("{id}.{}", kind.extension()))
+    }
+}
+
+fn parse_staged_name(name: &str) -> Option<StagedFile> {
+    let (stem, extension) = name.split_once('.')?;
+    let kind = StagedKind::ALL.into_iter().find(|kind| kind.extension() == extension)?;
+    let id = ArchiveId(stem.strip_prefix('a')?.parse().ok()?);
+    (id.to_string() == stem).then_some(StagedFile { id, kind })
+}
+
+fn measure_staged(path: &Path) -> io::Result<Staged> {
+    let mut file = File::open(path)?;
+    let mut first = Vec::with_capacity(FIRST_BYTES);
+    (&mut file).take(FIRST_BYTES as u64).read_to_end(&mut first)?;
+    let format = sniff(&first);
+    let content = measure(&mut first.as_slice().chain(file))?;
+    Ok(Staged { content, format })
+}
+
+/// Takes one download. Dropped without [`Receiver::finish`], it leaves what has arrived as a
+/// `.part`. Blocking: see [`spawn_receiver`].
+pub struct Receiver {
+    vault: Vault,
+    part: PathBuf,
+    raw: PathBuf,
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    meter: Meter,
+    first: Vec<u8>,
+    /// A write failed, so that the file may have a hole: it must never be finished.
+    broken: bool,
+}
+
+impl Receiver {
+    /// Takes the next bytes of the body.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
+        let wanted = FIRST_BYTES.saturating_sub(self.first.len()).min(bytes.len());
+        self.first.extend_from_slice(&bytes[..wanted]);
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() < BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.put(bytes)
+    }
+
+    /// What has arrived so far, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.meter.bytes() + self.buffer.len() as u64
+    }
+
+    /// What has arrived so far looks like this; certain after the first eight bytes.
+    pub fn format(&self) -> Format {
+        sniff(&self.first)
+    }
+
+    /// The body is complete: makes it durable as `a34.raw`.
+    pub fn finish(mut self) -> Result<Staged, VaultError> {
+        self.flush()?;
+        let failed = |source| VaultError::SyncFailed { path: self.part.clone(), source };
+        self.file.sync().map_err(failed)?;
+        let disk = &self.vault.inner.disk;
+        disk.rename(&self.part, &self.raw).map_err(io_error("rename", &self.part))?;
+        self.vault.sync_dir(&self.vault.inner.staging)?;
+        Ok(Staged { content: self.meter.content(), format: self.format() })
+    }
+
+    fn flush(&mut self) -> Result<(), VaultError> {
+        let buffer = std::mem::take(&mut self.buffer);
+        let result = self.put(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        result
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
+        if self.broken {
+            return Err(VaultError::Incomplete { path: self.part.clone() });
+        }
+        self.meter.update(bytes);
+        self.file.write_all(bytes).map_err(|source| {
+            self.broken = true;
+            io_error("write", &self.part)(source)
+        })
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Best effort: a body that was whole but for the server's last word proves itself later.
+        if !self.broken {
+            let _ = self.flush();
+        }
+    }
+}
+
+/// What goes to a [`spawn_receiver`] thread.
+#[derive(Debug)]
+pub enum Chunk {
+    /// The next bytes of the body.
+    Bytes(Bytes),
+    /// The body is complete. Said only by whoever knows it; a sender that is dropped without it
+    /// leaves an unfinished file.
+    End,
+}
+
+/// Runs a receiver on a blocking thread, so that hashing and writing hold up no async task.
+///
+/// At most `capacity` chunks wait (so memory is bounded by their size); `send` waits when they do,
+/// and fails when the thread has ended early: then the task's result says why. Ends with
+/// [`VaultError::CutShort`] when the sender goes without [`Chunk::End`].
+pub fn spawn_receiver(
+    mut receiver: Receiver,
+    capacity: usize,
+) -> (mpsc::Sender<Chunk>, JoinHandle<Result<Staged, VaultError>>) {
+    let (sender, mut chunks) = mpsc::channel(capacity.max(1));
+    let task = tokio::task::spawn_blocking(move || {
+        while let Some(chunk) = chunks.blocking_recv() {
+            match chunk {
+                Chunk::Bytes(bytes) => receiver.write(&bytes)?,
+                Chunk::End => return receiver.finish(),
+            }
+        }
+        let (path, bytes) = (receiver.part.clone(), receiver.bytes());
+        Err(VaultError::CutShort { path, bytes })
+    });
+    (sender, task)
+}
+
+#[cfg(test)]
+#[path = "staging_tests.rs"]
+mod tests;
