@@ -169,8 +169,8 @@ mod tests {
             gap in 0_i64..40 * 86_400_000,
             pick in 0_usize..5,
         ) {
-            let text = ["*/5 * * * *", "0 2 * * *", "30 2 * * 0", "0 0 1 * *", "15 1-3 * * *"][pick];
-            let schedule = schedule(text);
+            let texts = ["*/5 * * * *", "0 2 * * *", "30 2 * * 0", "0 0 1 * *", "15 1-3 * * *"];
+            let schedule = schedule(texts[pick]);
             let (last, now) = (Timestamp::from_millis(last), Timestamp::from_millis(last + gap));
             if let Some(due) = schedule.due(last, now, &berlin()) {
                 prop_assert!(last < due && due <= now);

@@ -158,14 +158,14 @@ impl Default for Limits {
             downloads: NonZeroUsize::MIN.saturating_add(7),
             pace: Pace {
                 poll_interval: Duration::from_secs(2),
-                poll_interval_max: Duration::from_secs(60),
+                poll_interval_max: Duration::from_mins(1),
             },
             request_timeout: Duration::from_secs(30),
-            download_idle_timeout: Duration::from_secs(60),
+            download_idle_timeout: Duration::from_mins(1),
             max_package_bytes: 64 << 30,
             min_free_bytes: 1 << 30,
             reexports: 3,
-            shutdown_grace: Duration::from_secs(300),
+            shutdown_grace: Duration::from_mins(5),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One archive: everything the catalog knows of it, and how an event changes it.
 
+use super::retry::FailureClass;
 use super::state::{Event, State};
 use super::transition::{IllegalTransition, transition};
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
@@ -46,7 +47,7 @@ pub struct Archive {
     pub revision: i64,
     /// Failed attempts of the present step.
     pub attempts: u32,
-    /// GETs of the package that were begun, in all.
+    /// GETs of the package that may have reached ROMA, in all.
     pub downloads: u32,
     /// The next step is not due before this moment.
     pub not_before: Timestamp,
@@ -72,7 +73,8 @@ impl Archive {
             | Event::DownloadInterrupted { failure, not_before }
             | Event::PackPostponed { failure, not_before }
             | Event::DeletionPostponed { failure, not_before } => {
-                next.attempts += 1;
+                // Waiting for one's turn at ROMA is no failed attempt.
+                next.attempts += u32::from(failure.class != FailureClass::Busy);
                 next.not_before = *not_before;
                 next.last_error = Some(failure.message.clone());
             }
@@ -95,16 +97,26 @@ impl Archive {
             | Event::JobSucceeded { .. }
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }
-            | Event::FileVerified
             | Event::DeletionRevoked
             | Event::FileDeleted => {
                 next.attempts = 0;
+                next.last_error = None;
+            }
+            // A look at a file in the trash changes nothing about the day of its removal.
+            Event::FileVerified => {
+                next.attempts = 0;
+                next.not_before = self.not_before;
                 next.last_error = None;
             }
             Event::DeletionDecided { purge_at, .. } => {
                 next.attempts = 0;
                 next.not_before = *purge_at;
             }
+        }
+        // The GET that was begun certainly did not reach ROMA: it is none of those that broke off.
+        if matches!((event, &self.state), (Event::DownloadPostponed { .. }, State::Downloading(_)))
+        {
+            next.downloads = next.downloads.saturating_sub(1);
         }
         next.milestones.reach(event, at);
         Ok(next)

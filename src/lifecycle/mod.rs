@@ -11,6 +11,8 @@
 
 mod archive;
 mod retry;
+#[cfg(test)]
+mod samples;
 mod snapshot;
 mod state;
 mod step;

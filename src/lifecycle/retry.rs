@@ -75,14 +75,14 @@ const POLL_ATTEMPTS: u32 = 20;
 const DOWNLOAD_ATTEMPTS: u32 = 8;
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
-const BACKOFF_CAP: Duration = Duration::from_secs(300);
+const BACKOFF_CAP: Duration = Duration::from_mins(5);
 /// A pause long enough for the gateway's lock of five minutes to run out (contract 6.2).
 const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(330);
 /// What a person has to mend is tried again rarely.
-const PERMANENT_PAUSE: Duration = Duration::from_secs(900);
+const PERMANENT_PAUSE: Duration = Duration::from_mins(15);
 const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// The server may not put us off for longer than this, whatever it says.
-const RETRY_AFTER_CAP: Duration = Duration::from_secs(3600);
+const RETRY_AFTER_CAP: Duration = Duration::from_hours(1);
 
 /// The event that a failed attempt of the present step is. Only archives in a state with a step
 /// can fail; for any other the answer is `None`, which is a bug of the caller.
@@ -91,7 +91,10 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
     let exhausted = |limit: u32| archive.attempts + 1 >= limit;
     let event = match &archive.state {
         State::Scheduled | State::Requesting => match (failure.effect, failure.class) {
-            (Effect::Unknown, _) => Event::RequestUnanswered { failure },
+            // While it is scheduled nothing was sent, so nothing can have happened.
+            (Effect::Unknown, _) if archive.state == State::Requesting => {
+                Event::RequestUnanswered { failure }
+            }
             (_, FailureClass::Permanent | FailureClass::Gone) => {
                 Event::RequestRefused { cause: FailureCause::Refused, failure }
             }

@@ -1,1 +1,351 @@
+use super::*;
 
+use proptest::prelude::*;
+
+use crate::lifecycle::samples::{CLASSES, EFFECTS, any_failure, archive, failure, noon, state};
+use crate::lifecycle::state::StateWord;
+use crate::model::Scope;
+
+const HOUR: Duration = Duration::from_hours(1);
+const PACE: Pace =
+    Pace { poll_interval: Duration::from_secs(2), poll_interval_max: Duration::from_mins(1) };
+
+fn at(word: StateWord, attempts: u32, downloads: u32) -> Archive {
+    Archive { attempts, downloads, ..archive(state(word)) }
+}
+
+/// Where a failure leaves an archive: the word of the event and the archive after it.
+fn outcome(archive: &Archive, failure: Failure) -> Option<(&'static str, Archive)> {
+    let event = after_failure(archive, failure, noon())?;
+    let next = archive.apply(&event, noon()).unwrap();
+    Some((event.word(), next))
+}
+
+fn outcome_word(
+    word: StateWord,
+    attempts: u32,
+    class: FailureClass,
+    effect: Effect,
+) -> &'static str {
+    outcome(&at(word, attempts, 1), failure(class, effect)).unwrap().0
+}
+
+/// Every class and effect, on an archive that failed seldom, often and very often.
+fn all_failures() -> impl Iterator<Item = (u32, u32, FailureClass, Effect)> {
+    let counters = [(0, 1), (1, 2), (18, 7), (19, 8), (500, 500)];
+    counters.into_iter().flat_map(|(attempts, downloads)| {
+        CLASSES.into_iter().flat_map(move |class| {
+            EFFECTS.into_iter().map(move |effect| (attempts, downloads, class, effect))
+        })
+    })
+}
+
+#[test]
+fn a_failure_is_always_an_event_that_may_happen() {
+    let can_fail = |word: StateWord| word.is_unfinished() || word == StateWord::Deleting;
+    for word in StateWord::ALL {
+        for (attempts, downloads, class, effect) in all_failures() {
+            let archive = at(word, attempts, downloads);
+            // `outcome` applies the event and would panic if it were refused.
+            let failed = outcome(&archive, failure(class, effect));
+            assert_eq!(failed.is_some(), can_fail(word), "{word} {class:?} {effect:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unanswered_request_is_never_sent_again() {
+    for (attempts, downloads, class, effect) in all_failures() {
+        let (event, next) =
+            outcome(&at(StateWord::Requesting, attempts, downloads), failure(class, effect))
+                .unwrap();
+        match effect {
+            Effect::Unknown => assert_eq!(event, "request_unanswered", "{class:?}"),
+            Effect::NotDone => assert_ne!(next.state.word(), StateWord::Lost, "{class:?}"),
+        }
+        // Before the intent nothing was sent: there is nothing to be in doubt about.
+        let (event, _) =
+            outcome(&at(StateWord::Scheduled, attempts, downloads), failure(class, effect))
+                .unwrap();
+        assert_ne!(event, "request_unanswered", "{class:?} {effect:?}");
+    }
+}
+
+#[test]
+fn a_request_is_repeated_refused_or_given_up() {
+    use FailureClass as C;
+    let cases = [
+        (0, C::Transient, "request_postponed"),
+        (18, C::Transient, "request_postponed"),
+        (19, C::Transient, "request_refused"),
+        (19, C::Throttled, "request_refused"),
+        (19, C::Unauthorized, "request_refused"),
+        (19, C::Local, "request_refused"),
+        (0, C::Permanent, "request_refused"),
+        (0, C::Gone, "request_refused"),
+        (500, C::Busy, "request_postponed"),
+    ];
+    for (attempts, class, expected) in cases {
+        let event = outcome_word(StateWord::Requesting, attempts, class, Effect::NotDone);
+        assert_eq!(event, expected, "{attempts} {class:?}");
+    }
+    let cause = |attempts, class| {
+        let archive = at(StateWord::Requesting, attempts, 0);
+        match outcome(&archive, failure(class, Effect::NotDone)).unwrap().1.state {
+            State::Failed { cause, .. } => cause,
+            state => panic!("{state:?}"),
+        }
+    };
+    assert_eq!(cause(0, C::Permanent), FailureCause::Refused);
+    assert_eq!(cause(19, C::Transient), FailureCause::AttemptsExhausted);
+}
+
+/// ROMA runs one job of a user at a time, so a long wait is ordinary and uses up no attempts.
+#[test]
+fn waiting_for_ones_turn_is_no_failed_attempt() {
+    let mut archive = at(StateWord::Scheduled, 0, 0);
+    for _ in 0..1_000 {
+        archive = archive.apply(&Event::RequestStarted, noon()).unwrap();
+        let (event, next) =
+            outcome(&archive, failure(FailureClass::Busy, Effect::NotDone)).unwrap();
+        assert_eq!(event, "request_postponed");
+        archive = next;
+    }
+    archive = archive.apply(&Event::RequestStarted, noon()).unwrap();
+    let (event, next) =
+        outcome(&archive, failure(FailureClass::Transient, Effect::NotDone)).unwrap();
+    assert_eq!((event, next.attempts), ("request_postponed", 1));
+}
+
+#[test]
+fn a_job_is_given_up_only_when_it_is_gone_or_stays_unreadable() {
+    use FailureClass as C;
+    for (attempts, downloads, class, effect) in all_failures() {
+        let archive = at(StateWord::Running, attempts, downloads);
+        let (_, next) = outcome(&archive, failure(class, effect)).unwrap();
+        let lost = match next.state {
+            State::Lost { cause, .. } => Some(cause),
+            _ => None,
+        };
+        let expected = match class {
+            C::Gone => Some(LossCause::JobVanished),
+            C::Permanent if attempts >= 19 => Some(LossCause::JobUnreadable),
+            _ => None,
+        };
+        assert_eq!(lost, expected, "{attempts} {class:?}");
+    }
+}
+
+/// The heart: what certainly did not happen may simply come again; what may have happened needs
+/// ROMA's word first; what ROMA says is gone is lost.
+#[test]
+fn a_failed_get_is_repeated_looked_into_or_lost() {
+    for (attempts, downloads, class, effect) in all_failures() {
+        let archive = at(StateWord::Downloading, attempts, downloads);
+        let (event, next) = outcome(&archive, failure(class, effect)).unwrap();
+        let expected = match (class, effect) {
+            (FailureClass::Gone, _) => "package_lost",
+            (_, Effect::NotDone) => "download_postponed",
+            (_, Effect::Unknown) if downloads >= 8 => "package_lost",
+            (_, Effect::Unknown) => "download_interrupted",
+        };
+        assert_eq!(event, expected, "{attempts} {downloads} {class:?} {effect:?}");
+        if effect == Effect::Unknown {
+            assert_ne!(next.state.word(), StateWord::Ready, "a second GET without a question");
+        }
+    }
+}
+
+#[test]
+fn gets_that_never_left_do_not_use_up_those_that_broke_off() {
+    let mut archive = at(StateWord::Ready, 0, 0);
+    for _ in 0..100 {
+        archive = archive.apply(&Event::DownloadStarted, noon()).unwrap();
+        archive = outcome(&archive, failure(FailureClass::Transient, Effect::NotDone)).unwrap().1;
+    }
+    let package = archive.state.package().cloned().unwrap();
+    for broken_off in 1.. {
+        archive = archive.apply(&Event::DownloadStarted, noon()).unwrap();
+        archive = outcome(&archive, failure(FailureClass::Transient, Effect::Unknown)).unwrap().1;
+        if archive.state.word() == StateWord::Lost {
+            assert_eq!(broken_off, DOWNLOAD_ATTEMPTS);
+            break;
+        }
+        let offered = Event::JobSucceeded { package: package.clone() };
+        archive = archive.apply(&offered, noon()).unwrap();
+    }
+}
+
+#[test]
+fn a_package_on_our_side_is_never_lost_by_a_failure_that_can_pass() {
+    use FailureClass as C;
+    for (attempts, downloads, class, effect) in all_failures() {
+        for (word, postponed) in [
+            (StateWord::Ready, "download_postponed"),
+            (StateWord::Downloaded, "pack_postponed"),
+            (StateWord::Deleting, "deletion_postponed"),
+        ] {
+            let archive = at(word, attempts, downloads);
+            let (event, next) = outcome(&archive, failure(class, effect)).unwrap();
+            if (word, class) == (StateWord::Downloaded, C::Gone) {
+                assert!(
+                    matches!(next.state, State::Lost { cause: LossCause::StagedFileLost, .. }),
+                    "{:?}",
+                    next.state
+                );
+            } else {
+                assert_eq!(event, postponed, "{word} {class:?} {effect:?}");
+                assert_eq!(next.state, archive.state);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_refused_credential_is_renewed_once_and_then_left_alone() {
+    let mut archive = at(StateWord::Ready, 0, 0);
+    let refused = failure(FailureClass::Unauthorized, Effect::NotDone);
+    archive = outcome(&archive, refused.clone()).unwrap().1;
+    assert_eq!(archive.not_before, noon(), "the first time with a new token at once");
+    for _ in 0..30 {
+        archive = outcome(&archive, refused.clone()).unwrap().1;
+        // The gateway locks a user or a key for five minutes.
+        assert!(archive.not_before > noon().plus(Duration::from_mins(5)));
+    }
+}
+
+#[test]
+fn the_servers_wish_is_honoured_within_reason() {
+    let wait = |class, retry_after: Duration| {
+        let retry_after_ms = u64::try_from(retry_after.as_millis()).ok();
+        let failure = Failure { retry_after_ms, ..failure(class, Effect::NotDone) };
+        outcome(&at(StateWord::Ready, 3, 0), failure).unwrap().1.not_before.since(noon())
+    };
+    let minutes = Duration::from_mins;
+    assert_eq!(wait(FailureClass::Throttled, minutes(7)), minutes(7));
+    assert_eq!(wait(FailureClass::Throttled, minutes(60 * 24)), HOUR);
+    // A wish never makes the daemon more eager than it is on its own account.
+    assert_eq!(wait(FailureClass::Permanent, minutes(1)), minutes(15));
+    assert_eq!(wait(FailureClass::Busy, Duration::ZERO), Duration::from_secs(10));
+}
+
+#[test]
+fn jitter_is_full() {
+    let ceiling = 256_000;
+    let mut buckets = [0_u32; 8];
+    for archive in 0..1_000 {
+        let wait = u64::try_from(backoff(seed(ArchiveId(archive)), 8).as_millis()).unwrap();
+        buckets[usize::try_from(wait * 8 / ceiling).unwrap()] += 1;
+    }
+    // 125 are expected in each eighth.
+    assert!(buckets.iter().all(|count| (80..170).contains(count)), "{buckets:?}");
+    // One archive does not draw the same fraction each time either.
+    let fractions: std::collections::BTreeSet<u128> = (0..9)
+        .map(|attempts| {
+            backoff(seed(ArchiveId(7)), attempts).as_millis() * 100 / (1_000 << attempts)
+        })
+        .collect();
+    assert!(fractions.len() > 5, "{fractions:?}");
+}
+
+#[test]
+fn a_lost_part_is_exported_again_a_limited_number_of_times() {
+    let lost = |generation| Archive { generation, ..at(StateWord::Lost, 0, 0) };
+    assert_eq!(replacement_generation(&lost(0), 3), Some(1));
+    assert_eq!(replacement_generation(&lost(2), 3), Some(3));
+    assert_eq!(replacement_generation(&lost(3), 3), None);
+    assert_eq!(replacement_generation(&lost(0), 0), None);
+    // A job that was started elsewhere: nobody here knows what it exported.
+    assert_eq!(replacement_generation(&Archive { scope: None, ..lost(0) }, 3), None);
+    let empty = Archive { scope: Some(Scope::default()), ..lost(0) };
+    assert_eq!(replacement_generation(&empty, 3), Some(1));
+    for word in StateWord::ALL.into_iter().filter(|word| *word != StateWord::Lost) {
+        assert_eq!(replacement_generation(&at(word, 0, 0), 3), None, "{word}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn every_delay_is_bounded(
+        id in any::<i64>(),
+        attempts in prop_oneof![0_u32..40, any::<u32>()],
+        failure in any_failure(),
+    ) {
+        let wait = delay(ArchiveId(id), attempts, &failure);
+        prop_assert!(wait <= HOUR);
+        prop_assert_eq!(wait, delay(ArchiveId(id), attempts, &failure));
+        let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
+        prop_assert!(wait >= wished.min(HOUR));
+        if failure.class != FailureClass::Unauthorized {
+            prop_assert!(wait >= Duration::from_millis(100), "not even a breath");
+        }
+    }
+
+    #[test]
+    fn the_delay_is_stored_with_the_event(failure in any_failure(), downloads in 0_u32..20) {
+        for word in StateWord::ALL {
+            let archive = at(word, 0, downloads);
+            let Some((event, next)) = outcome(&archive, failure.clone()) else { continue };
+            let now = noon();
+            if event.ends_with("_postponed") || event == "download_interrupted" {
+                prop_assert_eq!(next.not_before, now.plus(delay(archive.id, 0, &failure)));
+            }
+            prop_assert_eq!(next.last_error.as_ref(), Some(&failure.message));
+        }
+    }
+
+    #[test]
+    fn backoff_stays_below_its_ceiling(seed in any::<u64>(), attempts in any::<u32>()) {
+        let ceiling = 1_u64.checked_shl(attempts).map_or(300, |seconds| seconds.clamp(1, 300));
+        let wait = backoff(seed, attempts);
+        prop_assert!(wait >= Duration::from_millis(100));
+        prop_assert!(wait <= Duration::from_secs(ceiling));
+        prop_assert_eq!(wait, backoff(seed, attempts));
+    }
+
+    #[test]
+    fn polls_slow_down_within_their_bounds(
+        id in any::<i64>(),
+        polls in any::<u32>(),
+        shortest in 10_u64..100_000,
+        longest in 10_u64..1_000_000,
+    ) {
+        let pace = Pace {
+            poll_interval: Duration::from_millis(shortest),
+            poll_interval_max: Duration::from_millis(longest),
+        };
+        let wait = poll_delay(ArchiveId(id), polls, pace);
+        let least = pace.poll_interval.min(pace.poll_interval_max);
+        prop_assert!(wait >= least * 9 / 10, "{wait:?}");
+        prop_assert!(wait <= pace.poll_interval_max, "{wait:?}");
+        prop_assert_eq!(wait, poll_delay(ArchiveId(id), polls, pace));
+        // From 1 to 100,000 in steps of a half takes 29 looks.
+        if polls > 30 {
+            prop_assert!(wait >= pace.poll_interval_max * 9 / 10);
+        }
+    }
+
+    #[test]
+    fn a_failure_ends_the_doubt(failure in any_failure()) {
+        for (word, intent) in [
+            (StateWord::Scheduled, Event::RequestStarted),
+            (StateWord::Ready, Event::DownloadStarted),
+        ] {
+            let begun = at(word, 0, 0).apply(&intent, noon()).unwrap();
+            let (_, next) = outcome(&begun, failure.clone()).unwrap();
+            let doubtful = [StateWord::Requesting, StateWord::Downloading];
+            prop_assert!(!doubtful.contains(&next.state.word()));
+        }
+    }
+}
+
+#[test]
+fn a_young_job_is_looked_at_often_and_an_old_one_seldom() {
+    let waits: Vec<Duration> = (0..12).map(|polls| poll_delay(ArchiveId(1), polls, PACE)).collect();
+    assert!(waits[0] <= Duration::from_secs(2), "{waits:?}");
+    // Growth by half outweighs a spread of a tenth, until the ceiling is reached.
+    assert!(waits[..9].is_sorted(), "{waits:?}");
+    assert!(waits[11] > Duration::from_secs(53), "{waits:?}");
+}

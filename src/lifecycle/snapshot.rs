@@ -148,7 +148,8 @@ mod tests {
     #[test]
     fn the_state_follows_from_the_parts() {
         use StateWord as W;
-        let cases: [(Option<u32>, &[(u32, W)], SnapshotState); 10] = [
+        type Case = (Option<u32>, &'static [(u32, W)], SnapshotState);
+        let cases: [Case; 10] = [
             (None, &[], SnapshotState::Open),
             (Some(0), &[], SnapshotState::Incomplete),
             (Some(1), &[(1, W::Running)], SnapshotState::Open),

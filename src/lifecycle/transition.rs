@@ -21,8 +21,9 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
     use State as S;
     match (event, state) {
         (E::RequestStarted, S::Scheduled) => Ok(S::Requesting),
-        (E::JobAdopted { job }, S::Scheduled) => Ok(S::Running { job: job.clone() }),
-        (E::JobAccepted { job }, S::Requesting) => Ok(S::Running { job: job.clone() }),
+        (E::JobAdopted { job }, S::Scheduled) | (E::JobAccepted { job }, S::Requesting) => {
+            Ok(S::Running { job: job.clone() })
+        }
         (E::RequestPostponed { .. }, S::Scheduled | S::Requesting) => Ok(S::Scheduled),
         (E::RequestRefused { cause, .. }, S::Scheduled | S::Requesting) => {
             Ok(S::Failed { job: None, cause: *cause })
@@ -30,7 +31,6 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::RequestUnanswered { .. }, S::Requesting) => {
             Ok(S::Lost { job: None, package: None, cause: LossCause::RequestUnanswered })
         }
-        (E::PollPostponed { .. }, state @ S::Running { .. }) => Ok(state),
         (E::JobSucceeded { package }, S::Running { job }) => {
             Ok(S::Ready(Offer { job, package: package.clone() }))
         }
@@ -50,21 +50,24 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::DownloadFinished { raw, format, .. }, S::Downloading(offer)) => {
             Ok(S::Downloaded { offer, raw: *raw, format: *format })
         }
-        (E::PackPostponed { .. }, state @ S::Downloaded { .. }) => Ok(state),
         (E::FileStored { file }, S::Downloaded { offer, raw, .. }) => {
             Ok(S::Stored(Holding { offer, raw, file: file.clone() }))
         }
-        (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..))) => Ok(state),
-        // Found whole again, for instance because the disk was not mounted.
-        (E::FileVerified, S::Damaged(held)) => Ok(S::Stored(held)),
+        // Out of the trash; or found whole again, for instance because the disk was not mounted.
+        (E::DeletionRevoked, S::Trashed(held, _)) | (E::FileVerified, S::Damaged(held)) => {
+            Ok(S::Stored(held))
+        }
         (E::FileDamaged { .. }, S::Stored(held) | S::Trashed(held, _)) => Ok(S::Damaged(held)),
         (E::DeletionDecided { deletion, .. }, S::Stored(held)) => {
             Ok(S::Trashed(held, deletion.clone()))
         }
-        (E::DeletionRevoked, S::Trashed(held, _)) => Ok(S::Stored(held)),
         (E::DeletionStarted, S::Trashed(held, deletion)) => Ok(S::Deleting(held, deletion)),
-        (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
         (E::FileDeleted, S::Deleting(held, deletion)) => Ok(S::Deleted(held, deletion)),
+        // These say when the same comes again, or that all is well.
+        (E::PollPostponed { .. }, state @ S::Running { .. })
+        | (E::PackPostponed { .. }, state @ S::Downloaded { .. })
+        | (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..)))
+        | (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
         (event, state) => Err(illegal(&state, event)),
     }
 }

@@ -1,10 +1,12 @@
 //! Which snapshots stay and which go, as a pure function that people can predict.
 //!
-//! [`plan`] is the only code that decides about deletion: the daemon acts on it, the commands show
-//! it, the columns `kept_because` and `expected_delete_at` are written from it. Where `product.md`
-//! of this project is silent the rules are restic's; every deviation is on the keeping side.
-//! Nothing here reads a clock or a file: the caller brings `now`, the zone and the facts.
+//! [`plan()`] is the only code that decides about deletion: the daemon acts on it, the commands
+//! show it, and the columns `kept_because` and `expected_delete_at` are written from it. Where
+//! nothing else is said the rules are restic's; every deviation is on the keeping side. Nothing
+//! here reads a clock or a file: the caller brings `now`, the zone and the facts.
 
+#[cfg(test)]
+mod naive;
 mod plan;
 mod policy;
 mod rules;

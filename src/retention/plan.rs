@@ -12,7 +12,7 @@ use crate::lifecycle::SnapshotState;
 use crate::model::{SnapshotId, Timestamp};
 
 /// How far a snapshot may be ahead of the clock before it counts as dated in the future.
-const FUTURE_TOLERANCE: Duration = Duration::from_secs(300);
+const FUTURE_TOLERANCE: Duration = Duration::from_mins(5);
 
 /// What retention needs to know of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,8 @@ pub enum Reason {
     NewestGood,
     /// The clock cannot be trusted.
     ClockDoubt(String),
-    /// The newest snapshot is empty or shrunk by more than half: nothing goes until it is explained.
+    /// The newest snapshot is empty or shrunk by more than half: nothing goes until somebody knows
+    /// why.
     NewestAnomalous,
     /// The policy changed a short while ago and only plans until then.
     PolicyGrace(Timestamp),
@@ -303,7 +304,7 @@ fn newest_is_anomalous(
     let mut sizes = candidates.iter().filter(|c| counts(c.facts)).map(|c| c.facts.raw_bytes);
     match (sizes.next(), sizes.next()) {
         (Some(0), _) => true,
-        (Some(newest), Some(previous)) => newest < previous / 2,
+        (Some(newest), Some(previous)) => newest < previous.div_ceil(2),
         _ => false,
     }
 }
@@ -311,3 +312,7 @@ fn newest_is_anomalous(
 #[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "plan_property_tests.rs"]
+mod property_tests;

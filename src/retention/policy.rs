@@ -63,9 +63,9 @@ pub struct WithinRule {
 /// One export's retention policy. Without any rule it keeps everything.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The newest of each bucket, up to a number of buckets. Independent of each other and ORed.
+    /// The newest of each bucket, up to a number of buckets; each rule keeps on its own account.
     pub counts: Vec<CountRule>,
-    /// Everything, or the newest of each bucket, inside a window. ORed with the above.
+    /// Everything, or the newest of each bucket, inside a window; each on its own account too.
     pub within: Vec<WithinRule>,
     /// Snapshots older than this go, whatever a rule says; measured by the wall clock.
     pub max_age: Option<jiff::Span>,
@@ -85,7 +85,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
+        const DAY: Duration = Duration::from_hours(24);
         Self {
             counts: Vec::new(),
             within: Vec::new(),

@@ -212,8 +212,10 @@ pub(in crate::vault) fn json(length: usize) -> Vec<u8> {
             break;
         }
         let hash = u64::from_le_bytes(random(number, 8).try_into().unwrap());
-        text +=
-            &format!("{{\"id\": \"{hash:016x}\", \"name\": \"api-{number}\", \"on\": true}},\n");
+        let id = format!("{{\"id\": \"{hash:016x}\", ");
+        text.push_str(&id);
+        let name = format!("\"name\": \"api-{number}\", \"on\": true}},\n");
+        text.push_str(&name);
     }
     text += "null]}\n";
     text.into_bytes()
@@ -235,9 +237,9 @@ fn what_is_created_has_its_mode_and_is_never_created_twice() {
 
 #[test]
 fn a_rename_never_overwrites() {
+    type Rename = fn(&Path, &Path) -> io::Result<()>;
     let dir = tempfile::tempdir().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    type Rename = fn(&Path, &Path) -> io::Result<()>;
     let ways: [Rename; 2] = [|from, to| OsDisk.rename(from, to), link_and_unlink];
     for rename in ways {
         std::fs::write(&from, "new").unwrap();

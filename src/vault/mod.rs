@@ -197,7 +197,7 @@ impl Vault {
         let refused = || VaultError::UnsafePath { path: path.display().to_string() };
         let ours = [&inner.vault, &inner.staging]
             .into_iter()
-            .any(|folder| path.strip_prefix(folder).is_ok_and(|rest| is_plain(rest)));
+            .any(|folder| path.strip_prefix(folder).is_ok_and(is_plain));
         let (true, Some(folder), Some(name)) = (ours, path.parent(), path.file_name()) else {
             return Err(refused());
         };

@@ -284,7 +284,7 @@ impl Layout<'_> {
         package: &mut dyn Read,
         file: Box<dyn DiskFile>,
     ) -> Result<Box<dyn DiskFile>, WriteError> {
-        let sink = BufWriter::with_capacity(BUFFER, Sink { file, at: 0, failed: false });
+        let sink = BufWriter::with_capacity(BUFFER, Sink { file, at: 0, end: 0, failed: false });
         let mut zip = ZipWriter::new(sink);
         // Stored, so that even a broken file tells a person what it was.
         zip.start_file(Manifest::ENTRY, self.options(Method::Store, 0))?;
@@ -333,13 +333,19 @@ struct Sink {
     file: Box<dyn DiskFile>,
     /// Kept up after a failure too: the zip writer takes differences of it.
     at: u64,
+    /// The end of the file so far.
+    end: u64,
     failed: bool,
 }
 
 impl Sink {
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
-        self.failed = result.as_ref().is_err_and(|error| !again(error));
+        if result.as_ref().is_err_and(|error| !again(error)) {
+            self.failed = true;
+            // It may have been on its way back from patching a header.
+            self.at = self.end;
+        }
         result
     }
 }
@@ -353,6 +359,7 @@ impl Write for Sink {
             self.note(result)?
         };
         self.at += count as u64;
+        self.end = self.end.max(self.at);
         Ok(count)
     }
 

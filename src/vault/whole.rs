@@ -110,9 +110,9 @@ struct Directory {
 /// Length of the end record without its comment.
 const END_RECORD: usize = 22;
 /// Length of the record that says where the end record with 64-bit numbers lies.
-const END64_LOCATOR: u64 = 20;
+const END64_LOCATOR: usize = 20;
 /// Length of that record, unless a later version of the format extends it.
-const END64_RECORD: u64 = 56;
+const END64_RECORD: usize = 56;
 
 /// `None` unless an end record ends with the file, the directory ends with the end record, and it
 /// is not too large.
@@ -147,16 +147,17 @@ fn find_directory(reader: &mut (impl Read + Seek)) -> io::Result<Option<Director
 
 /// Size and start of the directory, and where its 64-bit end record begins.
 fn read_end64(reader: &mut (impl Read + Seek), end: u64) -> io::Result<Option<(u64, u64, u64)>> {
-    let Some(locator_at) = end.checked_sub(END64_LOCATOR) else { return Ok(None) };
-    let mut locator = [0; END64_LOCATOR as usize];
+    let Some(locator_at) = end.checked_sub(END64_LOCATOR as u64) else { return Ok(None) };
+    let mut locator = [0; END64_LOCATOR];
     reader.seek(SeekFrom::Start(locator_at))?;
     reader.read_exact(&mut locator)?;
     let at = number(&locator, 8, 8).unwrap_or(u64::MAX);
-    let fits = at.checked_add(END64_RECORD).is_some_and(|record_end| record_end <= locator_at);
+    let fits =
+        at.checked_add(END64_RECORD as u64).is_some_and(|record_end| record_end <= locator_at);
     if !locator.starts_with(b"PK\x06\x07") || !fits {
         return Ok(None);
     }
-    let mut record = [0; END64_RECORD as usize];
+    let mut record = [0; END64_RECORD];
     reader.seek(SeekFrom::Start(at))?;
     reader.read_exact(&mut record)?;
     let wide = (number(&record, 40, 8), number(&record, 48, 8));

@@ -96,7 +96,7 @@ fn no_beginning_of_a_zip_with_many_entries_is_whole() {
         .collect();
     let bytes = zip_of(&entries);
     assert!(whole(&bytes));
-    for cut in (1..400).chain([1000, 100_000]) {
+    for cut in (1..130).chain([1000, 100_000]) {
         assert!(!whole(&bytes[..bytes.len() - cut]), "{cut} bytes cut");
     }
 }

@@ -1,3 +1,6 @@
 //! Integration tests: one binary, one module a behaviour.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, its helpers as well")]
 
+mod architecture;
 mod config;
+mod systemd;
