@@ -41,7 +41,7 @@ impl Clock {
     /// Waits until `moment`. Dropping the future is harmless. A wall clock that is set forward
     /// while waiting is noticed within a minute.
     pub async fn sleep_until(&self, moment: Timestamp) {
-        const LONGEST: Duration = Duration::from_secs(60);
+        const LONGEST: Duration = Duration::from_mins(1);
         match self {
             Self::Manual(clock) => clock.sleep_until(moment).await,
             Self::System | Self::Lapse(_) => loop {

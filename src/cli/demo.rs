@@ -26,11 +26,11 @@ use crate::vault::OsDisk;
 const DAYS: u32 = 20;
 /// How long one of them takes.
 const DAY_LASTS: Duration = Duration::from_millis(750);
-const DAY: Duration = Duration::from_secs(24 * 3_600);
+const DAY: Duration = Duration::from_hours(24);
 /// On this day a package is lost on the way.
 const UNLUCKY_DAY: u32 = 3;
 /// Looks at the catalog for something to tell.
-const LOOK_EVERY: Duration = Duration::from_secs(3_600);
+const LOOK_EVERY: Duration = Duration::from_hours(1);
 
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -88,15 +88,15 @@ async fn play(args: &DemoArgs) -> Result<Exit, CliError> {
 }
 
 fn state_dir(args: &DemoArgs) -> Result<PathBuf, CliError> {
-    let (path, created) = match &args.state_dir {
-        Some(path) => (path.clone(), std::fs::create_dir(path)),
-        None => {
-            let created = tempfile::Builder::new().prefix("roma-archived-demo-").tempdir();
-            let path = created.map(tempfile::TempDir::keep);
-            (path.as_deref().map_or_else(|_| std::env::temp_dir(), Path::to_owned), path.map(drop))
-        }
+    let path = if let Some(path) = &args.state_dir {
+        std::fs::create_dir(path)
+            .map_err(|source| CliError::Write { path: path.clone(), source })?;
+        path.clone()
+    } else {
+        let created = tempfile::Builder::new().prefix("roma-archived-demo-").tempdir();
+        let path = std::env::temp_dir();
+        created.map_err(|source| CliError::Write { path, source })?.keep()
     };
-    created.map_err(|source| CliError::Write { path: path.clone(), source })?;
     path.canonicalize().map_err(|source| CliError::Write { path, source })
 }
 

@@ -1,7 +1,7 @@
 //! What a person types. Commands read and write through the same library as the daemon; rendering
 //! (tables, JSON) lies apart in [`output`]. Nothing here decides about archives.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::Parser;
 
@@ -64,7 +64,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
     }
 }
 
-fn load(path: &PathBuf) -> Result<Loaded, CliError> {
+fn load(path: &Path) -> Result<Loaded, CliError> {
     config::load(path).map_err(CliError::Config)
 }
 

@@ -124,14 +124,14 @@ async fn transfer(
         drop(sender.send(Chunk::End).await);
     }
     drop(sender);
-    let received = match task.await {
-        Ok(received) => received,
+    let arrival = match task.await {
+        Ok(arrival) => arrival,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => std::future::pending().await,
         },
     };
-    match (received, sent) {
+    match (arrival, sent) {
         (Ok(staged), _) => Ok(Transfer::Whole(staged)),
         (Err(VaultError::CutShort { .. }), Sent::Broken(error)) => {
             Ok(Transfer::Failed(error.into_failure()))

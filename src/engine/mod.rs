@@ -39,9 +39,9 @@ const DELETIONS: usize = 16;
 /// Snapshots whose scope is read at the same time.
 const PLANNINGS: usize = 4;
 /// Retention is applied at least this often.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(3_600);
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// After a step broke, before its archive is touched again.
-const AFTER_PANIC: Duration = Duration::from_secs(60);
+const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// What the engine is to look after.
 #[derive(Debug)]
@@ -346,7 +346,7 @@ impl Engine {
             Finished::Step(outcome) => match outcome? {
                 step::Outcome::Changed(archives) => self.take_archives(archives, now),
                 step::Outcome::StillRunning(archive) => {
-                    self.agenda.poll_again(archive, self.shell.limits.pace, now);
+                    self.agenda.poll_again(*archive, self.shell.limits.pace, now);
                 }
             },
             Finished::Planning(planned) => match planned? {

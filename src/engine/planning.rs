@@ -104,7 +104,7 @@ fn put_off(snapshot: &UnplannedSnapshot, error: RomaError, now: Timestamp) -> Pl
         FailureClass::Unauthorized | FailureClass::Permanent => Duration::from_secs(330),
         _ => backoff(snapshot.id.0.unsigned_abs(), snapshot.attempts),
     };
-    let not_before = now.plus(own.max(wished.min(Duration::from_secs(3_600))));
+    let not_before = now.plus(own.max(wished.min(Duration::from_hours(1))));
     Planning::Postponed(failure, not_before)
 }
 

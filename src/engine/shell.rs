@@ -73,13 +73,11 @@ impl Shell {
 
     /// Records a failed attempt.
     pub(super) async fn fail(&self, archive: &Archive, failure: Failure) -> Changed {
-        match after_failure(archive, failure, self.clock.now()) {
-            Some(event) => self.record(archive, event).await,
-            None => {
-                tracing::error!(archive.id = %archive.id, "a step failed that cannot fail");
-                Ok(vec![archive.clone()])
-            }
+        if let Some(event) = after_failure(archive, failure, self.clock.now()) {
+            return self.record(archive, event).await;
         }
+        tracing::error!(archive.id = %archive.id, "a step failed that cannot fail");
+        Ok(vec![archive.clone()])
     }
 
     /// The catalog refused a change of one archive: go on from what it says.

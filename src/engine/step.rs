@@ -14,7 +14,7 @@ use crate::roma::{JobReport, JobStatus};
 use crate::vault::{Manifest, PackJob, Vault};
 
 /// How long a job may run before it counts as stuck (contract U13).
-const JOB_DEADLINE: Duration = Duration::from_secs(24 * 3600);
+const JOB_DEADLINE: Duration = Duration::from_hours(24);
 
 /// What came of a step.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(super) enum Outcome {
     /// These archives are changed or new.
     Changed(Vec<Archive>),
     /// The job still runs; nothing was recorded.
-    StillRunning(Archive),
+    StillRunning(Box<Archive>),
 }
 
 /// Runs one step of `archive` to its end.
@@ -94,7 +94,7 @@ async fn poll(shell: &Arc<Shell>, archive: Archive) -> Result<Outcome, EngineErr
         }
     };
     let Some(event) = judge(&archive, report, shell.clock.now()) else {
-        return Ok(Outcome::StillRunning(archive));
+        return Ok(Outcome::StillRunning(Box::new(archive)));
     };
     offer(shell, &archive, event).await.map(Outcome::Changed)
 }

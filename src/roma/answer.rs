@@ -108,8 +108,9 @@ mod tests {
 
     #[test]
     fn a_date_is_measured_against_the_servers_clock() {
-        let now = Timestamp::from_millis(0);
-        let wish = |pairs| retry_after(&headers(pairs), now);
+        let wish = |pairs: &[(&'static str, &str)]| {
+            retry_after(&headers(pairs), Timestamp::from_millis(0))
+        };
         assert_eq!(wish(&[("retry-after", "7")]), Some(7_000));
         let until = "Tue, 24 Nov 2026 05:22:10 GMT";
         let date = "Tue, 24 Nov 2026 05:22:00 GMT";

@@ -159,32 +159,32 @@ impl ErrorCode {
 pub fn classify(call: Call, status: u16, code: Option<ErrorCode>) -> (FailureClass, Effect) {
     use Effect::{NotDone, Unknown};
     use FailureClass::{Busy, Gone, Permanent, Throttled, Transient, Unauthorized};
+    use Speaker::{Gateway, Roma};
     let by_code = code.and_then(|code| match (code.speaker, code.number) {
-        (Speaker::Roma, 10_012) => Some((Busy, NotDone)),
-        (Speaker::Roma, 1_000 | 1_002 | 12_000) => Some((Unauthorized, NotDone)),
-        (Speaker::Roma, 1_006 | 12_001 | 12_002) => Some((Permanent, NotDone)),
-        (Speaker::Roma, 10_010) => Some((Transient, NotDone)),
-        (Speaker::Roma, 11_000) => Some((Transient, Unknown)),
-        (Speaker::Gateway, 101 | 302 | 306 | 310 | 402 | 802) => Some((Permanent, NotDone)),
-        (Speaker::Gateway, 201) if status < 500 => Some((Permanent, NotDone)),
-        (Speaker::Gateway, 201) => Some((Transient, Unknown)),
-        (Speaker::Gateway, 301 | 303 | 305 | 307) => Some((Unauthorized, NotDone)),
-        (Speaker::Gateway, 308) => Some((Throttled, NotDone)),
-        (Speaker::Gateway, 613) => Some((Transient, NotDone)),
+        (Roma, 10_012) => Some((Busy, NotDone)),
+        (Roma, 1_000 | 1_002 | 12_000) | (Gateway, 301 | 303 | 305 | 307) => {
+            Some((Unauthorized, NotDone))
+        }
+        (Gateway, 201) if status < 500 => Some((Permanent, NotDone)),
+        (Roma, 1_006 | 12_001 | 12_002) | (Gateway, 101 | 302 | 306 | 310 | 402 | 802) => {
+            Some((Permanent, NotDone))
+        }
+        (Roma, 10_010) | (Gateway, 613) => Some((Transient, NotDone)),
+        (Roma, 11_000) | (Gateway, 201) => Some((Transient, Unknown)),
+        (Gateway, 308) => Some((Throttled, NotDone)),
         _ => None,
     });
-    let (class, effect) = by_code.unwrap_or_else(|| match (call, status) {
+    let by_status = match (call, status) {
         // Every refusal of the once-only GET must be taken for "no longer available" (contract U3).
         (Call::Download, 400 | 403 | 404 | 410) | (Call::Job, 404 | 410) => (Gone, NotDone),
         (_, 401) => (Unauthorized, NotDone),
         (_, 429) => (Throttled, NotDone),
-        (_, 503) => (Transient, NotDone),
-        (_, 408) => (Transient, Unknown),
-        (_, 409) => (Transient, NotDone),
-        (Call::Download, _) => (Transient, Unknown),
+        (_, 409 | 503) => (Transient, NotDone),
+        (_, 408) | (Call::Download, _) => (Transient, Unknown),
         (_, 300..=499) => (Permanent, NotDone),
         _ => (Transient, Unknown),
-    });
+    };
+    let (class, effect) = by_code.unwrap_or(by_status);
     // A refusal by the service itself may have touched the package; the gateway's cannot have
     // (contract U23).
     let from_service = code.is_some_and(|code| code.speaker == Speaker::Roma);

@@ -14,9 +14,9 @@ use crate::model::Timestamp;
 use crate::settings::{Account, Auth};
 
 /// Tokens are valid for 24 hours (contract 6.1); one without an expiry is taken for that long.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
 /// No request starts with a token that expires sooner than this.
-const MARGIN: Duration = Duration::from_secs(600);
+const MARGIN: Duration = Duration::from_mins(10);
 /// After a refused sign-in, longer than the locks of IAM and the gateway (contract 6.2).
 const PAUSE: Duration = Duration::from_secs(330);
 

@@ -131,13 +131,11 @@ async fn drain(
         }
         Ok(())
     });
-    match finished.await {
-        Ok(result) => result,
-        Err(_) => {
-            tracing::warn!("the grace is over; the next start settles what is left");
-            Ok(())
-        }
+    if let Ok(result) = finished.await {
+        return result;
     }
+    tracing::warn!("the grace is over; the next start settles what is left");
+    Ok(())
 }
 
 async fn assemble(

@@ -19,7 +19,7 @@ impl Systemd {
 
     /// How often the loop must come by: twice as often as systemd expects it.
     pub(super) fn longest_sleep(&self) -> Duration {
-        self.watchdog.map_or(Duration::from_secs(60), |interval| interval / 2)
+        self.watchdog.map_or(Duration::from_mins(1), |interval| interval / 2)
     }
 
     pub(super) fn ready(&mut self, status: &str) {

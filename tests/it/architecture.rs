@@ -20,7 +20,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("settings", &["model", "lifecycle", "schedule", "retention"]),
     ("config", &["model", "lifecycle", "schedule", "retention", "settings"]),
     ("clock", &["model"]),
-    ("roma", &["model", "settings"]),
+    ("roma", &["model", "lifecycle", "settings"]),
     ("vault", &["model", "settings"]),
     ("catalog", &["model", "lifecycle"]),
     (
