@@ -51,18 +51,7 @@ pub(super) async fn run(loaded: &Loaded, args: &ListArgs) -> Result<Exit, CliErr
             ],
         )
     };
-    let conditions =
-        [("export", &args.export), ("instance", &args.instance), ("state", &args.state)];
-    let mut binds = Vec::new();
-    let mut wheres = Vec::new();
-    for (column, value) in conditions {
-        if let Some(value) = value {
-            binds.push(value.clone());
-            wheres.push(format!("{column} = ?"));
-        }
-    }
-    let filter =
-        if wheres.is_empty() { String::new() } else { format!("WHERE {}", wheres.join(" AND ")) };
+    let (filter, binds) = filter(args);
     let limit = if args.limit == 0 { String::new() } else { format!("LIMIT {}", args.limit) };
     let select = format!("SELECT * FROM {view} {filter} ORDER BY id DESC {limit}");
     let catalog = open::reader(&loaded.settings.state_dir).await?;
@@ -78,4 +67,17 @@ pub(super) async fn run(loaded: &Loaded, args: &ListArgs) -> Result<Exit, CliErr
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The conditions as SQL, and what they compare with.
+fn filter(args: &ListArgs) -> (String, Vec<String>) {
+    let conditions =
+        [("export", &args.export), ("instance", &args.instance), ("state", &args.state)];
+    let (wheres, binds): (Vec<String>, Vec<String>) = conditions
+        .into_iter()
+        .filter_map(|(column, value)| Some((format!("{column} = ?"), value.clone()?)))
+        .unzip();
+    let filter =
+        if wheres.is_empty() { String::new() } else { format!("WHERE {}", wheres.join(" AND ")) };
+    (filter, binds)
 }
