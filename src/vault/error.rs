@@ -61,7 +61,11 @@ pub enum VaultError {
         path: PathBuf,
     },
     /// The downloaded package is no longer what was downloaded.
-    #[error("the downloaded package {} has changed ({} bytes were recorded)", path.display(), recorded.bytes)]
+    #[error(
+        "the downloaded package {} has changed ({} bytes were recorded)",
+        path.display(),
+        recorded.bytes
+    )]
     StagedChanged {
         /// Where it lies.
         path: PathBuf,
@@ -99,7 +103,10 @@ pub enum VaultError {
         path: String,
     },
     /// The file to be deleted is not the recorded one, so it stays.
-    #[error("refusing to remove {}: it has {found} bytes, {recorded} were recorded", path.display())]
+    #[error(
+        "refusing to remove {}: it has {found} bytes, {recorded} were recorded",
+        path.display()
+    )]
     SizeDiffers {
         /// The file.
         path: PathBuf,
