@@ -124,7 +124,7 @@ fn write_config(state_dir: &Path, url: &str) -> Result<PathBuf, CliError> {
     };
     let password = write(state_dir.join("demo-password"), defaults::PASSWORD)?;
     let text = format!(
-        r#"# Written by `roma-archived demo`. The simulator it names has ended with the demonstration.
+        r#"# Written by `roma-archived demo`. The simulator it names has ended with it.
 state_dir = "{state_dir}"
 
 [[account]]

@@ -6,13 +6,14 @@
 //! run to their end. The engine never reads configuration, never talks to systemd, and never
 //! changes an archive but through the catalog.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 mod agenda;
+mod assignment;
 mod download;
 mod failure;
 mod planning;
@@ -21,15 +22,16 @@ mod shell;
 mod step;
 mod sweep;
 
+pub use assignment::Assignment;
 pub use failure::EngineError;
 pub use shell::Shell;
 pub use sweep::Retention;
 
 use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
 use crate::lifecycle::{Archive, State, StateWord, Step};
-use crate::model::{ArchiveId, Name, SnapshotId, Timestamp};
-use crate::settings::Export;
+use crate::model::{ArchiveId, SnapshotId, Timestamp};
 use agenda::Agenda;
+use assignment::account_is_free;
 use planning::Planned;
 
 /// Jobs that are asked about at the same time.
@@ -42,21 +44,6 @@ const PLANNINGS: usize = 4;
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// After a step broke, before its archive is touched again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
-
-/// What the engine is to look after.
-#[derive(Debug)]
-pub struct Assignment {
-    /// The configured exports.
-    pub exports: Vec<Export>,
-    /// Retention of each export, `watched` ones included.
-    pub retentions: Vec<Retention>,
-    /// The account of each configured instance: one job at a time for each.
-    pub accounts: HashMap<Name, Name>,
-    /// The zone of schedules.
-    pub zone: jiff::tz::TimeZone,
-    /// How often to look whether a command has changed the catalog.
-    pub check_interval: Duration,
-}
 
 /// What a finished task brings.
 #[derive(Debug)]
@@ -227,16 +214,9 @@ impl Engine {
                 self.agenda.put(archive);
             }
         }
-        let busy: HashSet<SnapshotId> = self
-            .about
-            .values()
-            .filter_map(|task| match task {
-                Task::Planning(id) => Some(*id),
-                _ => None,
-            })
-            .collect();
-        self.to_plan = self.shell.catalog.to_plan().await?;
-        self.to_plan.retain(|snapshot| !busy.contains(&snapshot.id));
+        let mut to_plan = self.shell.catalog.to_plan().await?;
+        to_plan.retain(|snapshot| self.running(|t| *t == Task::Planning(snapshot.id)) == 0);
+        self.to_plan = to_plan;
         Ok(())
     }
 
@@ -415,14 +395,4 @@ impl Engine {
             .min()
             .unwrap_or(self.next_check)
     }
-}
-
-/// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).
-fn account_is_free(agenda: &Agenda, accounts: &HashMap<Name, Name>, archive: &Archive) -> bool {
-    let account = accounts.get(&archive.instance);
-    accounts
-        .iter()
-        .filter(|(_, other)| Some(*other) == account)
-        .all(|(instance, _)| !agenda.occupies(instance))
-        && !(account.is_none() && agenda.occupies(&archive.instance))
 }

@@ -115,8 +115,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_asset_is_in_exactly_one_job_of_at_most_a_hundred(apps in 0_usize..350, tasks in 0_usize..1_200) {
-            let ids = |prefix: &str, count: usize| (0..count).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>();
+        fn every_asset_is_in_exactly_one_job_of_at_most_a_hundred(
+            apps in 0_usize..350,
+            tasks in 0_usize..1_200,
+        ) {
+            let ids = |prefix: &str, count: usize| -> Vec<String> {
+                (0..count).map(|i| format!("{prefix}{i}")).collect()
+            };
             let scope = Scope { apps: ids("a", apps), tasks: ids("t", tasks) };
             let Planning::Parts(parts) = divide(scope.clone()) else {
                 prop_assert!(scope.is_empty());
@@ -124,7 +129,8 @@ mod tests {
             };
             prop_assert!(parts.iter().all(|part| !part.is_empty() && part.len() <= MOST_ASSETS));
             prop_assert_eq!(parts.len(), (apps + tasks).div_ceil(MOST_ASSETS));
-            let mut seen: Vec<String> = parts.iter().flat_map(|p| p.apps.iter().chain(&p.tasks)).cloned().collect();
+            let assets = parts.iter().flat_map(|part| part.apps.iter().chain(&part.tasks));
+            let mut seen: Vec<String> = assets.cloned().collect();
             seen.sort();
             let mut all: Vec<String> = scope.apps.iter().chain(&scope.tasks).cloned().collect();
             all.sort();

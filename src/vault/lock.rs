@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon works there.
-    #[error("another daemon{} holds the state directory", pid.map_or_else(String::new, |pid| format!(" (process {pid})")))]
+    #[error(
+        "another daemon{} holds the state directory",
+        pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
+    )]
     Held {
         /// Its process, as far as it said.
         pid: Option<u32>,

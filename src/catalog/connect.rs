@@ -1,0 +1,119 @@
+//! How a connection to the catalog is made, and how it is told from any other database.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use super::Access;
+use super::error::CatalogError;
+
+/// `application_id` of a catalog: "ROMA".
+const APPLICATION_ID: i64 = 0x524F_4D41;
+/// The oldest SQLite without the WAL-reset corruption.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(Duration::from_secs(10))
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+        .disable_statement_logging();
+    if access == Access::Reader {
+        return options.read_only(true);
+    }
+    options
+        .create_if_missing(access == Access::Owner)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit that a power cut undoes would let a package be taken for one never asked for.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("wal_autocheckpoint", "1000")
+        .pragma("journal_size_limit", "67108864")
+}
+
+/// SQLite would make the file readable by everybody; its side files inherit this mode.
+pub(super) fn create_private(path: &Path) -> Result<(), CatalogError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let created = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o640).open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            Err(CatalogError::Open { path: path.to_owned(), source: sqlx::Error::Io(error) })
+        }
+    }
+}
+
+pub(super) async fn check_sqlite(db: &mut SqliteConnection) -> Result<(), CatalogError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if numbers.as_slice() < OLDEST_SQLITE.as_slice() {
+        return Err(CatalogError::SqliteTooOld(version));
+    }
+    Ok(())
+}
+
+pub(super) async fn prepare(
+    db: &mut SqliteConnection,
+    path: &Path,
+    access: Access,
+) -> Result<(), CatalogError> {
+    if access == Access::Command {
+        check_identity(db, path).await?;
+        return require_schema(db, path).await;
+    }
+    if tables(db).await? > 0 {
+        check_identity(db, path).await?;
+    }
+    MIGRATIONS
+        .run(&mut *db)
+        .await
+        .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })
+}
+
+async fn tables(db: &mut SqliteConnection) -> Result<i64, CatalogError> {
+    sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)
+}
+
+pub(super) async fn check_identity(
+    db: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), CatalogError> {
+    let found: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    if found == APPLICATION_ID {
+        Ok(())
+    } else {
+        Err(CatalogError::Foreign { path: path.to_owned(), found })
+    }
+}
+
+pub(super) async fn require_schema(
+    db: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), CatalogError> {
+    let applied: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(db)
+        .await
+        .map_err(CatalogError::Read)?;
+    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    if applied < newest {
+        Err(CatalogError::OlderSchema { path: PathBuf::from(path) })
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! What the engine is to look after, as the host hands it over.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::agenda::Agenda;
+use super::sweep::Retention;
+use crate::lifecycle::Archive;
+use crate::model::Name;
+use crate::settings::Export;
+
+/// What the engine is to look after.
+#[derive(Debug)]
+pub struct Assignment {
+    /// The configured exports.
+    pub exports: Vec<Export>,
+    /// Retention of each export, `watched` ones included.
+    pub retentions: Vec<Retention>,
+    /// The account of each configured instance: one job at a time for each.
+    pub accounts: HashMap<Name, Name>,
+    /// The zone of schedules.
+    pub zone: jiff::tz::TimeZone,
+    /// How often to look whether a command has changed the catalog.
+    pub check_interval: Duration,
+}
+
+/// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).
+pub(super) fn account_is_free(
+    agenda: &Agenda,
+    accounts: &HashMap<Name, Name>,
+    archive: &Archive,
+) -> bool {
+    let account = accounts.get(&archive.instance);
+    accounts
+        .iter()
+        .filter(|(_, other)| Some(*other) == account)
+        .all(|(instance, _)| !agenda.occupies(instance))
+        && !(account.is_none() && agenda.occupies(&archive.instance))
+}
