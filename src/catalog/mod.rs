@@ -1,6 +1,6 @@
 //! The catalog: one SQLite database that records everything, and that others read.
 //!
-//! Writes go through one writer task with group commit ([`writer`]); two functions ([`archives`])
+//! Writes go through one writer task with group commit (`writer`); two functions (`archives`)
 //! make and change archives, and nothing else does. Reads use a second connection. The catalog
 //! performs no effect on the outside and never waits for one: a transaction spans no network and
 //! no file. When a write fails, nothing of it is recorded, and the caller must not do what it

@@ -1,5 +1,5 @@
 //! What a person types. Commands read and write through the same library as the daemon; rendering
-//! (tables, JSON) lies apart in [`output`]. Nothing here decides about archives.
+//! (tables, JSON) lies apart in `output`. Nothing here decides about archives.
 
 use std::path::Path;
 
