@@ -141,15 +141,20 @@ fn name(period: Option<Period>) -> &'static str {
 /// and days, at the same wall time; hours last, of 60 real minutes each.
 fn back(time: &Zoned, span: &Span) -> Instant {
     let months = i32::from(span.get_years()) * 12 + span.get_months();
+    let days = i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
+    let hours = i64::from(span.get_hours()).hours();
+    if months == 0 && days == 0 {
+        // The wall time is not touched, so an hour that comes twice stays the one it is.
+        return time.timestamp().checked_sub(hours).unwrap();
+    }
     let counted = i32::from(time.year()) * 12 + i32::from(time.month()) - 1 - months;
     let (year, month) = (counted.div_euclid(12), counted.rem_euclid(12) + 1);
     let first = date(i16::try_from(year).unwrap(), i8::try_from(month).unwrap(), 1);
     let day = time.day().min(first.last_of_month().day());
     let clamped = date(first.year(), first.month(), day);
-    let days = i64::from(span.get_weeks()) * 7 + i64::from(span.get_days());
     let day = clamped.checked_sub(days.days()).unwrap();
     let moment = day.to_datetime(time.time()).to_zoned(time.time_zone().clone()).unwrap();
-    moment.timestamp().checked_sub(i64::from(span.get_hours()).hours()).unwrap()
+    moment.timestamp().checked_sub(hours).unwrap()
 }
 
 fn too_old(

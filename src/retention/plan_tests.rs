@@ -295,6 +295,12 @@ fn a_day_is_one_of_the_calendar_and_24h_are_24_hours() {
          2026-10-24T13:30+02:00 : keep, within
          2026-10-24T12:30+02:00 : delete, no rule keeps it",
     );
+    // Half past two came twice that night; hours count from the one that is meant.
+    Case { policy: "within=3h", ..berlin }.check(
+        "2026-10-25T02:30+01:00 : keep, within
+         2026-10-25T00:31+02:00 : keep, within
+         2026-10-25T00:30+02:00 : delete, no rule keeps it",
+    );
 }
 
 #[test]
