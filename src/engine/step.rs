@@ -94,7 +94,14 @@ async fn poll(shell: &Arc<Shell>, archive: Archive) -> Result<Outcome, EngineErr
         }
     };
     let Some(event) = judge(&archive, report, shell.clock.now()) else {
-        return Ok(Outcome::StillRunning(Box::new(archive)));
+        if archive.last_error.is_none() {
+            return Ok(Outcome::StillRunning(Box::new(archive)));
+        }
+        // The trouble is over: it must no longer be shown, nor count.
+        return Ok(match shell.advance(&archive, Event::JobStillRunning).await? {
+            Ok(archive) => Outcome::StillRunning(Box::new(archive)),
+            Err(other) => Outcome::Changed(other),
+        });
     };
     offer(shell, &archive, event).await.map(Outcome::Changed)
 }
@@ -140,8 +147,7 @@ fn judge(archive: &Archive, report: JobReport, now: Timestamp) -> Option<Event> 
             gone(LossCause::PackageGone, "the job ended well but offers no package any more")
         }
         (JobStatus::Running, _) => {
-            let began = archive.milestones.accepted_at.unwrap_or(archive.scheduled_at);
-            if now.since(began) < JOB_DEADLINE {
+            if now.since(archive.began()) < JOB_DEADLINE {
                 return None;
             }
             gone(LossCause::JobStuck, "the job has not ended within 24 hours")

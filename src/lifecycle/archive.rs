@@ -60,6 +60,11 @@ pub struct Archive {
 }
 
 impl Archive {
+    /// When its job began, as far as we know.
+    pub fn began(&self) -> Timestamp {
+        self.milestones.accepted_at.unwrap_or(self.scheduled_at)
+    }
+
     /// This archive after `event` happened at `at`.
     pub fn apply(&self, event: &Event, at: Timestamp) -> Result<Self, IllegalTransition> {
         let mut next = self.clone();
@@ -94,6 +99,7 @@ impl Archive {
             Event::DownloadStarted => next.downloads += 1,
             Event::JobAccepted { .. }
             | Event::JobAdopted { .. }
+            | Event::JobStillRunning
             | Event::JobSucceeded { .. }
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }

@@ -68,8 +68,12 @@ pub struct Pace {
 
 /// Attempts to start a job before the run is given up; the next scheduled run starts afresh.
 pub const REQUEST_ATTEMPTS: u32 = 20;
-/// Refused or unreadable answers about a job before it counts as lost.
-const POLL_ATTEMPTS: u32 = 20;
+/// Times in a row that ROMA must not know a job before it counts as lost: one 404 may be a hiccup,
+/// and asking again puts nothing at risk (contract U13).
+const VANISHED_ATTEMPTS: u32 = 3;
+/// How long ROMA may refuse to show a job before it counts as lost. Until then a person may mend
+/// what is wrong, a permission for instance, and the package is still there.
+const UNREADABLE_DEADLINE: Duration = Duration::from_hours(7 * 24);
 /// GETs of one package that broke off half-way before it counts as lost. Each of them was begun
 /// only because ROMA still offered the package.
 const DOWNLOAD_ATTEMPTS: u32 = 8;
@@ -105,10 +109,10 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
             _ => Event::RequestPostponed { failure, not_before },
         },
         State::Running { .. } => match failure.class {
-            FailureClass::Gone => {
+            FailureClass::Gone if exhausted(VANISHED_ATTEMPTS) => {
                 Event::PackageLost { cause: LossCause::JobVanished, message: failure.message }
             }
-            FailureClass::Permanent if exhausted(POLL_ATTEMPTS) => {
+            FailureClass::Permanent if now.since(archive.began()) >= UNREADABLE_DEADLINE => {
                 Event::PackageLost { cause: LossCause::JobUnreadable, message: failure.message }
             }
             _ => Event::PollPostponed { failure, not_before },

@@ -128,11 +128,20 @@ fn a_job_is_given_up_only_when_it_is_gone_or_stays_unreadable() {
             _ => None,
         };
         let expected = match class {
-            C::Gone => Some(LossCause::JobVanished),
-            C::Permanent if attempts >= 19 => Some(LossCause::JobUnreadable),
+            C::Gone if attempts >= 2 => Some(LossCause::JobVanished),
             _ => None,
         };
         assert_eq!(lost, expected, "{attempts} {class:?}");
+    }
+    // However often ROMA refuses, a person has a week to mend it.
+    let week = Duration::from_hours(7 * 24);
+    for (age, expected) in
+        [(week - Duration::from_millis(1), "poll_postponed"), (week, "package_lost")]
+    {
+        let archive = at(StateWord::Running, 500, 1);
+        let refused = failure(C::Permanent, Effect::NotDone);
+        let event = after_failure(&archive, refused, archive.began().plus(age)).unwrap();
+        assert_eq!(event.word(), expected);
     }
 }
 

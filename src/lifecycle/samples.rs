@@ -177,6 +177,7 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
             .boxed(),
         any_failure().prop_map(|failure| E::RequestUnanswered { failure }).boxed(),
         postponed(|(failure, not_before)| E::PollPostponed { failure, not_before }),
+        Just(E::JobStillRunning).boxed(),
         package().prop_map(|package| E::JobSucceeded { package }).boxed(),
         text().prop_map(|reasons| E::JobFailed { reasons }).boxed(),
         (package(), any::<i64>().prop_map(ArchiveId))

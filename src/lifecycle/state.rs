@@ -301,6 +301,8 @@ pub enum Event {
     RequestUnanswered { failure: Failure },
     /// ROMA could not be asked about the job; it comes again.
     PollPostponed { failure: Failure, not_before: Timestamp },
+    /// ROMA answers again that the job runs; recorded only after an attempt that failed.
+    JobStillRunning,
     /// The job ended well and offers a package.
     JobSucceeded { package: PackageId },
     /// The job ended badly; `reasons` are ROMA's, shortened.

@@ -64,7 +64,7 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::DeletionStarted, S::Trashed(held, deletion)) => Ok(S::Deleting(held, deletion)),
         (E::FileDeleted, S::Deleting(held, deletion)) => Ok(S::Deleted(held, deletion)),
         // These say when the same comes again, or that all is well.
-        (E::PollPostponed { .. }, state @ S::Running { .. })
+        (E::PollPostponed { .. } | E::JobStillRunning, state @ S::Running { .. })
         | (E::PackPostponed { .. }, state @ S::Downloaded { .. })
         | (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..)))
         | (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
@@ -98,6 +98,7 @@ impl Event {
             Self::RequestRefused { .. } => "request_refused",
             Self::RequestUnanswered { .. } => "request_unanswered",
             Self::PollPostponed { .. } => "poll_postponed",
+            Self::JobStillRunning => "job_still_running",
             Self::JobSucceeded { .. } => "job_succeeded",
             Self::JobFailed { .. } => "job_failed",
             Self::PackageDuplicate { .. } => "package_duplicate",

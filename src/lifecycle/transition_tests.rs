@@ -28,6 +28,7 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
         ],
         W::Running => &[
             ("poll_postponed", W::Running),
+            ("job_still_running", W::Running),
             ("job_succeeded", W::Ready),
             ("job_failed", W::Failed),
             ("package_duplicate", W::Failed),

@@ -49,12 +49,25 @@ impl fmt::Display for Name {
     }
 }
 
+/// An identifier without a single character.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("an identifier cannot be empty")]
+pub struct EmptyId;
+
 macro_rules! opaque_id {
     ($name:ident, $what:literal) => {
         #[doc = $what]
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        #[serde(try_from = "String")]
         pub struct $name(String);
+
+        impl TryFrom<String> for $name {
+            type Error = EmptyId;
+
+            fn try_from(text: String) -> Result<Self, EmptyId> {
+                Self::new(text).ok_or(EmptyId)
+            }
+        }
 
         impl $name {
             /// Takes ROMA's text as it is; `None` when it is empty, which names nothing.
