@@ -136,7 +136,7 @@ fn a_job_is_given_up_only_when_it_is_gone_or_stays_unreadable() {
     // However often ROMA refuses, a person has a week to mend it.
     let week = Duration::from_hours(7 * 24);
     for (age, expected) in
-        [(week - Duration::from_millis(1), "poll_postponed"), (week, "package_lost")]
+        [(Duration::from_hours(7 * 24 - 1), "poll_postponed"), (week, "package_lost")]
     {
         let archive = at(StateWord::Running, 500, 1);
         let refused = failure(C::Permanent, Effect::NotDone);
