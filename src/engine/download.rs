@@ -134,9 +134,13 @@ async fn transfer(
     match (arrival, sent) {
         (Ok(staged), _) => Ok(Transfer::Whole(staged)),
         (Err(VaultError::CutShort { .. }), Sent::Broken(error)) => {
-            Ok(Transfer::Failed(error.into_failure()))
+            prove_whole(shell, archive, error.into_failure()).await
         }
-        (Err(VaultError::CutShort { .. }), _) => prove_whole(shell, archive).await,
+        (Err(VaultError::CutShort { .. }), _) => {
+            let message =
+                "the server announced no length, and the body does not prove itself whole";
+            prove_whole(shell, archive, unproven(message)).await
+        }
         // The bytes are gone from the wire and not on the disk: the package may be consumed.
         (Err(error), _) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
     }
@@ -172,19 +176,27 @@ async fn pump(stream: &mut PackageStream, sender: &tokio::sync::mpsc::Sender<Chu
     }
 }
 
-/// The server gave neither a length nor chunks, so only the content can tell whether it is whole
-/// (contract U4).
-async fn prove_whole(shell: &Arc<Shell>, archive: &Archive) -> Result<Transfer, EngineError> {
+/// The transfer does not say that the body is whole: it broke off, or the server gave neither a
+/// length nor chunks (contract U4). If the content proves itself whole all the same, that is the
+/// package, and it may be the only copy; if not, `otherwise` stands.
+async fn prove_whole(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    otherwise: Failure,
+) -> Result<Transfer, EngineError> {
     let id = archive.id;
     match shell.blocking(move |vault| vault.inspect_staged(id)).await {
         Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged)),
-        Ok(_) => Ok(Transfer::Failed(Failure {
-            class: FailureClass::Transient,
-            effect: Effect::Unknown,
-            message: "the server announced no length, and the body does not prove itself whole"
-                .to_owned(),
-            retry_after_ms: None,
-        })),
+        Ok(_) => Ok(Transfer::Failed(otherwise)),
         Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
+    }
+}
+
+fn unproven(message: &str) -> Failure {
+    Failure {
+        class: FailureClass::Transient,
+        effect: Effect::Unknown,
+        message: message.to_owned(),
+        retry_after_ms: None,
     }
 }

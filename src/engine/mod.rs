@@ -21,6 +21,7 @@ mod recovery;
 mod shell;
 mod step;
 mod sweep;
+mod task;
 
 pub use assignment::Assignment;
 pub use failure::EngineError;
@@ -29,10 +30,11 @@ pub use sweep::Retention;
 
 use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
 use crate::lifecycle::{Archive, State, StateWord, Step};
-use crate::model::{ArchiveId, SnapshotId, Timestamp};
+use crate::model::Timestamp;
 use agenda::Agenda;
 use assignment::account_is_free;
 use planning::Planned;
+use task::{Finished, Task};
 
 /// Jobs that are asked about at the same time.
 const POLLS: usize = 32;
@@ -42,24 +44,10 @@ const DELETIONS: usize = 16;
 const PLANNINGS: usize = 4;
 /// Retention is applied at least this often.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
+/// Before anything else.
+const LONG_AGO: Timestamp = Timestamp::EARLIEST;
 /// After a step broke, before its archive is touched again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
-
-/// What a finished task brings.
-#[derive(Debug)]
-enum Finished {
-    Step(Result<step::Outcome, EngineError>),
-    Planning(Result<Planned, EngineError>),
-    Sweep(Result<Vec<Archive>, EngineError>),
-}
-
-/// What a task was about, in case it breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Task {
-    Step(Step, ArchiveId),
-    Planning(SnapshotId),
-    Sweep(usize),
-}
 
 /// The engine.
 #[derive(Debug)]
@@ -85,11 +73,10 @@ impl Engine {
     /// An engine that has not looked at anything yet; call [`Engine::recover`] first.
     pub fn new(shell: Shell, assignment: Assignment) -> Self {
         let packs = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
-        let never = Timestamp::from_millis(i64::MIN);
         Self {
             shell: Arc::new(shell),
             next_due: vec![None; assignment.exports.len()],
-            next_sweep: vec![never; assignment.retentions.len()],
+            next_sweep: vec![LONG_AGO; assignment.retentions.len()],
             assignment,
             agenda: Agenda::default(),
             tasks: JoinSet::new(),
@@ -97,7 +84,7 @@ impl Engine {
             to_plan: Vec::new(),
             seen_seq: 0,
             seen_version: None,
-            next_check: never,
+            next_check: LONG_AGO,
             packs,
             draining: false,
         }
@@ -151,6 +138,12 @@ impl Engine {
                 None => Ok(()),
             },
         }
+    }
+
+    /// Makes the next pass look for changes that did not come from the engine.
+    pub const fn look_again(&mut self) {
+        self.seen_version = None;
+        self.next_check = LONG_AGO;
     }
 
     /// Starts nothing new from now on; running steps go on.

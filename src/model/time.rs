@@ -21,6 +21,9 @@ impl Timestamp {
     /// 9999-12-30T22:00:00Z, the last moment the calendar library takes in every time zone.
     const MAX_MILLIS: i64 = 253_402_207_200_000;
 
+    /// The earliest moment there is.
+    pub const EARLIEST: Self = Self(Self::MIN_MILLIS);
+
     /// Milliseconds since 1970-01-01T00:00:00Z; times outside the years 0000 to 9999 are clamped.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(Self::MIN_MILLIS, Self::MAX_MILLIS))

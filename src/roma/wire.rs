@@ -179,15 +179,20 @@ pub fn short_body(body: &[u8]) -> ShortBody {
     let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
         return ShortBody::Package;
     };
-    // 2022 documents the package itself as JSON with these lists.
-    if fields.contains_key("apps") || fields.contains_key("tasks") {
+    // 2022 documents the package itself as JSON with these lists. One that lists nothing holds
+    // nothing: some servers answer so when the package is gone.
+    let lists = ["apps", "tasks"].map(|key| fields.get(key));
+    let is_empty = |list: &Value| list.is_null() || list.as_array().is_some_and(Vec::is_empty);
+    let nothing_listed = lists.iter().flatten().all(|list| is_empty(list));
+    if lists.iter().any(Option::is_some) && !nothing_listed {
         return ShortBody::Package;
     }
     let error = error_body(body);
-    let is_error =
-        ["error_code", "errorCode", "error", "code"].iter().any(|k| fields.contains_key(*k));
+    let marks = ["error_code", "errorCode", "error", "code", "error_msg", "errorMsg", "message"];
+    let is_error = marks.iter().any(|key| fields.contains_key(*key));
+    let is_bare_list = lists.iter().flatten().count() == fields.len();
     let is_bare = fields.len() == 1 && fields.contains_key("archive_id");
-    if fields.is_empty() || is_error || is_bare {
+    if is_bare_list || is_error || is_bare {
         ShortBody::Refusal(error.message)
     } else {
         ShortBody::Package
@@ -272,10 +277,19 @@ mod tests {
 
     #[test]
     fn a_refusal_in_disguise_is_not_a_package() {
-        for refusal in [r#"{"error_code":"ROMA.1"}"#, r#"{"archive_id":"id"}"#, "{}"] {
+        for refusal in [
+            r#"{"error_code":"ROMA.1"}"#,
+            r#"{"message":"no such archive"}"#,
+            r#"{"archive_id":"id"}"#,
+            r#"{"apps":[],"tasks":[]}"#,
+            r#"{"apps":null}"#,
+            "{}",
+        ] {
             assert!(matches!(short_body(refusal.as_bytes()), ShortBody::Refusal(_)), "{refusal}");
         }
-        for package in ["PK\u{3}\u{4}", r#"{"apps":[],"code":1}"#, r#"{"x":1}"#, "[1]", "plain"] {
+        for package in
+            ["PK\u{3}\u{4}", r#"{"apps":[{"id":"a"}],"code":1}"#, r#"{"x":1}"#, "[1]", "plain"]
+        {
             assert_eq!(short_body(package.as_bytes()), ShortBody::Package, "{package}");
         }
         assert_eq!(short_body(b" <!DOCTYPE html><p>"), ShortBody::WebPage);

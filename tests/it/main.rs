@@ -3,5 +3,12 @@
 
 mod architecture;
 mod config;
+mod downloading;
+mod launching;
+mod polling;
+mod recovery;
+mod retention;
+mod storing;
+mod support;
 mod systemd;
 mod whole_life;

@@ -1,0 +1,184 @@
+//! The once-only download under every fault of the wire: what arrived whole is stored once, what is
+//! consumed is a visible loss that is made good, and no package is asked for a second time without
+//! ROMA's word that it is still there.
+
+use std::time::Duration;
+
+use roma_sim::knobs::{ConsumePoint, SecondGet, Vintage};
+use roma_sim::{ContentSpec, Effect, Endpoint, Fault, JobState, Knobs, UnauthorizedKind};
+
+use crate::support::world::{Setup, World};
+
+/// What a fault of the first GET leads to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    /// Stored by the same archive, however often it had to ask.
+    Stored,
+    /// Lost, and its replacement stored.
+    MadeGood,
+}
+
+fn status(code: u16, error_code: &str) -> Fault {
+    Fault::Status {
+        code,
+        error_code: Some(error_code.to_owned()),
+        body: None,
+        retry_after: None,
+        content_type: None,
+    }
+}
+
+async fn end_of(fault: Fault, knobs: Knobs) -> End {
+    let mut setup = Setup { knobs, ..Setup::default() };
+    setup.limits.download_idle_timeout = Duration::from_millis(300);
+    setup.limits.max_package_bytes = 4 << 20;
+    let mut world = World::new(setup).await;
+    world.simulator.world().script(Endpoint::Download, fault.clone());
+    world.export().await;
+    world.settle().await;
+    let states = world.states().await;
+    let words: Vec<&str> = states.iter().map(String::as_str).collect();
+    // Whatever stays in staging of a lost archive is moved aside at the next start.
+    let world = world.restart().await;
+    world.check_oracle().await;
+    match words.as_slice() {
+        ["stored"] => End::Stored,
+        ["lost", "stored"] => End::MadeGood,
+        other => panic!("{fault:?}: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_whole_body_counts_although_the_transfer_says_otherwise() {
+    // The server deletes the package, says so at once, and announced more bytes than there are.
+    let knobs = Knobs { consume_point: ConsumePoint::Request, ..Knobs::of_vintage(Vintage::V2022) };
+    assert_eq!(end_of(Fault::LongerLength { extra: 10 }, knobs).await, End::Stored);
+}
+
+/// A server that deletes the package once the last byte is sent.
+fn patient() -> Knobs {
+    Knobs { consume_point: ConsumePoint::LastByte, ..Knobs::default() }
+}
+
+/// A server that deletes the package as soon as it is asked for.
+fn hasty() -> Knobs {
+    Knobs { consume_point: ConsumePoint::Request, ..Knobs::default() }
+}
+
+#[tokio::test]
+async fn refusals_that_leave_the_package_untouched_are_only_delays() {
+    for fault in [
+        Fault::Throttle { retry_after: Some("30".to_owned()) },
+        Fault::Throttle { retry_after: None },
+        status(503, "APIGW.0613"),
+        status(403, "APIGW.0302"),
+        status(404, "APIGW.0101"),
+        Fault::CloseBeforeHead { effect: Effect::Before },
+        Fault::BadGateway { code: 502, effect: Effect::Before },
+        Fault::BadGateway { code: 504, effect: Effect::Before },
+        Fault::Redirect { location: "http://127.0.0.1:9/elsewhere".to_owned() },
+        Fault::status(408),
+        Fault::status(500),
+    ] {
+        assert_eq!(end_of(fault.clone(), hasty()).await, End::Stored, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_consumed_package_is_lost_and_made_good() {
+    for fault in [
+        Fault::CloseBeforeHead { effect: Effect::After },
+        Fault::BadGateway { code: 502, effect: Effect::After },
+        Fault::BadGateway { code: 504, effect: Effect::After },
+        Fault::CutBody { bytes: 100 },
+        Fault::CutChunked { bytes: 100 },
+        Fault::ResetAfter { bytes: 1_000 },
+        Fault::Stall { bytes: 500, ms: 3_000 },
+        Fault::EndlessBody,
+    ] {
+        assert_eq!(end_of(fault.clone(), hasty()).await, End::MadeGood, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_cut_package_that_is_still_offered_is_fetched_again() {
+    for fault in [
+        Fault::CutBody { bytes: 100 },
+        Fault::CutChunked { bytes: 100 },
+        Fault::ResetAfter { bytes: 1_000 },
+        Fault::Stall { bytes: 500, ms: 3_000 },
+    ] {
+        assert_eq!(end_of(fault.clone(), patient()).await, End::Stored, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_never_taken_for_a_package() {
+    // The package itself is untouched here, but nothing says so: the answer counts.
+    for fault in [
+        Fault::JsonError200,
+        Fault::Empty200,
+        status(404, "ROMA.00000101"),
+        status(403, "ROMA.00000101"),
+        status(400, "ROMA.00013000"),
+        Fault::status(410),
+    ] {
+        assert_eq!(end_of(fault.clone(), patient()).await, End::MadeGood, "{fault:?}");
+    }
+    assert_eq!(end_of(Fault::HtmlError200, patient()).await, End::Stored);
+}
+
+#[tokio::test]
+async fn slow_and_odd_but_whole_bodies_are_stored() {
+    for fault in [
+        Fault::Trickle { bytes_per_tick: 4_096, ms: 5 },
+        Fault::Informational { code: 103 },
+        Fault::WrongDate { offset_ms: 86_400_000 },
+    ] {
+        assert_eq!(end_of(fault.clone(), hasty()).await, End::Stored, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_to_a_second_get_means_gone() {
+    for second in [
+        SecondGet::Forbidden403,
+        SecondGet::NotFound404,
+        SecondGet::NotFound404Bare,
+        SecondGet::BadRequest400,
+        SecondGet::Ok200Empty,
+        SecondGet::Ok200Json,
+        SecondGet::Gone410,
+    ] {
+        let knobs = Knobs { second_get: Some(second), ..hasty() };
+        let fault = Fault::BadGateway { code: 504, effect: Effect::After };
+        assert_eq!(end_of(fault, knobs).await, End::MadeGood, "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_credential_pauses_and_leaves_the_package_alone() {
+    let mut world = World::new(Setup { knobs: hasty(), ..Setup::default() }).await;
+    let refused = Fault::Unauthorized { kind: UnauthorizedKind::BadToken };
+    world.simulator.world().script(Endpoint::Download, refused);
+    let job = world.job(JobState::Ready, ContentSpec::Assets);
+    let id = world.watch(&job.job_id).await;
+    world.run_due().await;
+    let archive = world.archive(id.0).await;
+    assert_eq!(archive.state.word().as_str(), "ready");
+    assert!(archive.not_before.since(world.now()) >= Duration::from_mins(5));
+    let package = job.package_id.unwrap();
+    assert_eq!(world.simulator.world().ledger().completed_gets(&package), 0);
+}
+
+#[tokio::test]
+async fn many_packages_arrive_through_few_downloads() {
+    let mut world = World::new(Setup::default().downloads(3)).await;
+    for _ in 0..40 {
+        let job = world.job(JobState::Ready, ContentSpec::Random { bytes: 100_000 });
+        world.watch(&job.job_id).await;
+    }
+    world.settle().await;
+    assert_eq!(world.states().await, vec!["stored"; 40]);
+    world.check_oracle().await;
+}

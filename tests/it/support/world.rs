@@ -1,0 +1,332 @@
+//! The one place that puts a real engine, catalog, vault and simulator together. Time stands still
+//! unless the test moves it, and the simulator lives in the same time.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use roma_archived::catalog::{Access, Catalog, ExportRecord};
+use roma_archived::clock::{Clock, ManualClock};
+use roma_archived::engine::{Assignment, Engine, Retention, Shell};
+use roma_archived::lifecycle::{Archive, StateWord};
+use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
+use roma_archived::retention::Policy;
+use roma_archived::roma::Roma;
+use roma_archived::settings::{
+    Account, Auth, Export, Instance, Limits, Pack, SecretPlace, Selection, Tls,
+};
+use roma_archived::vault::{Disk, OsDisk, Vault};
+use roma_sim::{
+    ContentSpec, CreatedJob, JobSpec, JobState, Knobs, SimClock, SimOptions, Simulator, defaults,
+};
+use serde_json::Value;
+
+/// Where every test begins: a Tuesday noon.
+const START: &str = "2026-11-24T12:00:00Z";
+/// Steps that a test may take before it counts as stuck.
+const PATIENCE: usize = 20_000;
+
+pub(crate) fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+/// How a world is set up; the defaults are what most tests want.
+pub(crate) struct Setup {
+    pub(crate) knobs: Knobs,
+    pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) schedule: Option<&'static str>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) pack: Pack,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            knobs: Knobs::default(),
+            limits: Limits { min_free_bytes: 0, ..Limits::default() },
+            policy: Policy::default(),
+            schedule: None,
+            disk: Arc::new(OsDisk),
+            pack: Pack::default(),
+        }
+    }
+}
+
+impl Setup {
+    pub(crate) fn downloads(mut self, downloads: usize) -> Self {
+        self.limits.downloads = NonZeroUsize::new(downloads).unwrap();
+        self
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) simulator: Simulator,
+    pub(crate) clock: ManualClock,
+    pub(crate) catalog: Catalog,
+    pub(crate) vault: Vault,
+    pub(crate) engine: Engine,
+    setup: Setup,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    /// A world that has just been started for the first time.
+    pub(crate) async fn new(setup: Setup) -> Self {
+        let clock = ManualClock::new(START.parse().unwrap());
+        let lapse = clock.clone();
+        let options = SimOptions {
+            clock: SimClock::from_fn(Arc::new(move || lapse.now().as_millis())),
+            knobs: setup.knobs.clone(),
+            ..SimOptions::default()
+        };
+        let simulator = Simulator::start(options).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("token"), defaults::TOKEN).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(directory.path().join("token"), mode).unwrap();
+        let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
+        Self { simulator, clock, catalog, vault, engine, setup, directory }
+    }
+
+    /// The daemon is gone without a word and starts again.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { simulator, clock, catalog, vault, engine, setup, directory } = self;
+        drop((engine, vault));
+        catalog.close().await;
+        let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
+        Self { simulator, clock, catalog, vault, engine, setup, directory }
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.directory.path().join(below)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Runs everything that is due, and moves time to whatever falls due next, until every archive
+    /// is at rest.
+    pub(crate) async fn settle(&mut self) {
+        for _ in 0..PATIENCE {
+            let wake = self.engine.pass().await.unwrap();
+            if self.engine.is_busy() {
+                self.engine.step_finished().await.unwrap();
+            } else if self.engine.is_at_rest() {
+                return;
+            } else {
+                self.clock.set(wake.max(self.now().plus(Duration::from_millis(1))));
+            }
+        }
+        panic!("nothing comes to rest: {}", self.engine.summary());
+    }
+
+    /// Lets running steps end, and starts no others.
+    pub(crate) async fn finish_steps(&mut self) {
+        while self.engine.is_busy() {
+            self.engine.step_finished().await.unwrap();
+        }
+    }
+
+    /// Runs what is due at this moment, without moving time.
+    pub(crate) async fn run_due(&mut self) {
+        for _ in 0..PATIENCE {
+            self.engine.pass().await.unwrap();
+            if !self.engine.is_busy() {
+                return;
+            }
+            self.engine.step_finished().await.unwrap();
+        }
+        panic!("what is due never ends: {}", self.engine.summary());
+    }
+
+    /// Moves time and runs everything that falls due on the way.
+    pub(crate) async fn live_through(&mut self, span: Duration) {
+        let end = self.now().plus(span);
+        for _ in 0..PATIENCE {
+            let wake = self.engine.pass().await.unwrap();
+            if self.engine.is_busy() {
+                self.engine.step_finished().await.unwrap();
+            } else if self.now() >= end {
+                return;
+            } else {
+                let next = wake.max(self.now().plus(Duration::from_millis(1)));
+                self.clock.set(next.min(end));
+            }
+        }
+        panic!("time does not pass: {}", self.engine.summary());
+    }
+
+    /// Asks for a run of the export, as the command does.
+    pub(crate) async fn export(&mut self) {
+        use roma_archived::catalog::{NewSnapshot, Origin};
+        let now = self.now();
+        let new = NewSnapshot {
+            instance: name("prod"),
+            export: name("nightly"),
+            origin: Origin::Command,
+            taken_at: now,
+            next_due: None,
+        };
+        self.catalog.open_snapshot(new, now).await.unwrap();
+        self.notice();
+    }
+
+    /// A job that somebody started elsewhere.
+    pub(crate) fn job(&self, state: JobState, content: ContentSpec) -> CreatedJob {
+        let spec = JobSpec { user: None, state, content };
+        let now = self.now().as_millis();
+        self.simulator.world().create_job(defaults::INSTANCE_ID, spec, now)
+    }
+
+    /// Adopts a job, as the command does.
+    pub(crate) async fn watch(&mut self, job: &str) -> ArchiveId {
+        use roma_archived::catalog::Adopted;
+        let now = self.now();
+        let job = JobId::new(job).unwrap();
+        let adopted = self.catalog.adopt(name("prod"), job, now).await.unwrap();
+        self.notice();
+        match adopted {
+            Adopted::New(archive) | Adopted::Known(archive) => archive.id,
+        }
+    }
+
+    /// Writes of this process are no foreign change, so the engine is told to look.
+    fn notice(&mut self) {
+        self.engine.look_again();
+    }
+
+    pub(crate) async fn archive(&self, id: i64) -> Archive {
+        self.catalog.archive(ArchiveId(id)).await.unwrap().unwrap()
+    }
+
+    /// The states of all archives, by id.
+    pub(crate) async fn states(&self) -> Vec<String> {
+        self.column("SELECT state FROM archives ORDER BY id").await
+    }
+
+    /// The first column of a query, as text.
+    pub(crate) async fn column(&self, select: &str) -> Vec<String> {
+        let rows = self.catalog.view(select, &[]).await.unwrap().rows;
+        rows.into_iter()
+            .map(|row| match &row[0] {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            })
+            .collect()
+    }
+
+    /// The words of all events of an archive, in order.
+    pub(crate) async fn events(&self, id: i64) -> Vec<String> {
+        self.column(&format!("SELECT event FROM events WHERE archive_id = {id} ORDER BY seq")).await
+    }
+
+    /// What must hold whenever everything is at rest; see the oracle in `ARCHITECTURE.md`.
+    pub(crate) async fn check_oracle(&self) {
+        let rows = self.catalog.view("SELECT * FROM archives ORDER BY id", &[]).await.unwrap();
+        let mut known = Vec::new();
+        for row in rows.into_objects() {
+            let archive = self.archive(row["id"].as_i64().unwrap()).await;
+            let Some(held) = archive.state.holding() else { continue };
+            let package = held.offer.package.as_str();
+            {
+                let world = self.simulator.world();
+                let record = world.ledger().package(package).unwrap();
+                assert_eq!(record.sha256(), held.raw.sha256.to_string(), "{row}");
+                assert!(world.ledger().completed_gets(package) <= 1, "fetched twice: {row}");
+            }
+            let path = self.vault.stored_path(&held.file);
+            match archive.state.word() {
+                StateWord::Stored | StateWord::Trashed => {
+                    let mut bytes = Vec::new();
+                    self.vault.extract(&held.file, held.raw, &mut bytes).unwrap();
+                    assert_eq!(bytes.len() as u64, held.raw.bytes);
+                    known.push(path);
+                }
+                _ => assert!(!path.exists(), "{} is still there", path.display()),
+            }
+        }
+        let mut files = Vec::new();
+        self.vault.walk_stored(&mut |path, _| files.push(self.path("vault").join(path))).unwrap();
+        files.sort();
+        known.sort();
+        assert_eq!(files, known, "the vault holds what the catalog knows");
+        let staged = self.vault.list_staged().unwrap();
+        assert!(staged.ours.is_empty() && staged.foreign.is_empty(), "{staged:?}");
+        let most = self.simulator.world().ledger().most_jobs_at_once(defaults::USER);
+        assert!(most <= 1, "{most} jobs of one user at once");
+    }
+}
+
+async fn start(
+    setup: &Setup,
+    simulator: &Simulator,
+    clock: &ManualClock,
+    directory: &Path,
+) -> (Catalog, Vault, Engine) {
+    let catalog = Catalog::open(directory, Access::Owner).await.unwrap();
+    let vault = Vault::open(directory, setup.disk.clone()).unwrap();
+    let now = clock.now();
+    let zone = jiff::tz::TimeZone::UTC;
+    let account = Account {
+        name: name("ops"),
+        auth: Auth::Token { token: SecretPlace::File(directory.join("token")) },
+    };
+    let instance = Instance {
+        name: name("prod"),
+        account: name("ops"),
+        endpoint: simulator.url().parse().unwrap(),
+        project_id: defaults::PROJECT_ID.to_owned(),
+        instance_id: defaults::INSTANCE_ID.to_owned(),
+    };
+    let export = Export {
+        name: name("nightly"),
+        instance: name("prod"),
+        schedule: setup.schedule.map(|text| text.parse().unwrap()),
+        apps: Selection::All,
+        tasks: Selection::All,
+        rpo: None,
+        policy: setup.policy.clone(),
+    };
+    let record = |export: &str, schedule: Option<String>| ExportRecord {
+        instance: name("prod"),
+        name: name(export),
+        schedule,
+        rpo: None,
+        next_due: None,
+        policy: (setup.policy.to_string(), setup.policy.to_string()),
+    };
+    let records =
+        vec![record("nightly", setup.schedule.map(ToOwned::to_owned)), record("watched", None)];
+    catalog.configure_exports(records, now).await.unwrap();
+    let retention = |export: &str| Retention {
+        instance: name("prod"),
+        export: name(export),
+        policy: setup.policy.clone(),
+        policy_hash: "hash".to_owned(),
+        zone: zone.clone(),
+    };
+    let assignment = Assignment {
+        exports: vec![export],
+        retentions: vec![retention("nightly"), retention("watched")],
+        accounts: HashMap::from([(name("prod"), name("ops"))]),
+        zone: zone.clone(),
+        check_interval: Duration::from_hours(1),
+    };
+    let roma = Roma::new(&[account], &[instance], &setup.limits, &Tls::default()).unwrap();
+    let shell = Shell {
+        catalog: catalog.clone(),
+        vault: vault.clone(),
+        roma,
+        clock: Clock::Manual(clock.clone()),
+        limits: setup.limits.clone(),
+        pack: setup.pack,
+        instance_ids: HashMap::new(),
+    };
+    let mut engine = Engine::new(shell, assignment);
+    engine.recover().await.unwrap();
+    (catalog, vault, engine)
+}
