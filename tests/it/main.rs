@@ -8,6 +8,7 @@ mod launching;
 mod polling;
 mod recovery;
 mod retention;
+mod shutdown;
 mod storing;
 mod support;
 mod systemd;

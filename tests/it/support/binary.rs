@@ -1,0 +1,52 @@
+//! The compiled binary, as a person or systemd starts it.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use roma_sim::defaults;
+
+fn write_private(path: &Path, text: &str) {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// A configuration against the simulator, with a static token.
+pub(crate) fn config(directory: &Path, url: &str) -> PathBuf {
+    let (token, path) = (directory.join("token"), directory.join("config.toml"));
+    write_private(&token, defaults::TOKEN);
+    let text = format!(
+        "state_dir = \"{state}\"\n\
+         [[account]]\nname = \"ops\"\nauth = \"token\"\ntoken_file = \"{token}\"\n\
+         [[instance]]\nname = \"prod\"\naccount = \"ops\"\nendpoint = \"{url}\"\n\
+         project_id = \"{project}\"\ninstance_id = \"{instance}\"\n\
+         [[export]]\nname = \"nightly\"\ninstance = \"prod\"\n\
+         [limits]\nmin_free_space = \"1MiB\"\npoll_interval = \"50ms\"\n\
+         poll_interval_max = \"100ms\"\n",
+        state = directory.join("state").display(),
+        token = token.display(),
+        project = defaults::PROJECT_ID,
+        instance = defaults::INSTANCE_ID,
+    );
+    write_private(&path, &text);
+    path
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(config: &Path, arguments: &[&str]) -> Output {
+    let mut command = command(config, arguments);
+    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+}
+
+/// A command that is not started yet.
+pub(crate) fn command(config: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roma-archived"));
+    command.arg("--config").arg(config).args(arguments);
+    // Nothing of the shell that runs the tests reaches the daemon.
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "RUST_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
