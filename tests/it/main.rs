@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, its helpers as well")]
 
 mod architecture;
+mod catalog;
 mod config;
 mod downloading;
+mod fixtures;
 mod launching;
 mod polling;
 mod recovery;

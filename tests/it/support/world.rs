@@ -10,7 +10,7 @@ use std::time::Duration;
 use roma_archived::catalog::{Access, Catalog, ExportRecord};
 use roma_archived::clock::{Clock, ManualClock};
 use roma_archived::engine::{Assignment, Engine, Retention, Shell};
-use roma_archived::lifecycle::{Archive, StateWord};
+use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
 use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
 use roma_archived::retention::Policy;
 use roma_archived::roma::Roma;
@@ -224,12 +224,51 @@ impl World {
         self.column(&format!("SELECT event FROM events WHERE archive_id = {id} ORDER BY seq")).await
     }
 
+    /// An archive's row is what its events make of it.
+    async fn check_replay(&self, archive: &Archive) {
+        let select = format!(
+            "SELECT at, event, detail FROM events WHERE archive_id = {} ORDER BY seq",
+            archive.id.0
+        );
+        let mut rows = self.catalog.view(&select, &[]).await.unwrap().into_objects().into_iter();
+        let opened = rows.next().unwrap();
+        assert_eq!(opened["event"], "archive_opened");
+        let mut replay = Archive {
+            state: State::Scheduled,
+            revision: 0,
+            attempts: 0,
+            downloads: 0,
+            not_before: opened["at"].as_str().unwrap().parse().unwrap(),
+            milestones: Milestones::default(),
+            last_error: None,
+            ..archive.clone()
+        };
+        for row in rows {
+            let mut event: Value = serde_json::from_str(row["detail"].as_str().unwrap()).unwrap();
+            event["event"] = row["event"].clone();
+            let event: Event = serde_json::from_value(event).unwrap();
+            replay = replay.apply(&event, row["at"].as_str().unwrap().parse().unwrap()).unwrap();
+        }
+        assert_eq!(&replay, archive);
+    }
+
+    /// Neither the catalog nor its log of changes holds a secret.
+    fn check_secrecy(&self) {
+        for file in ["catalog.db", "catalog.db-wal"] {
+            let bytes = std::fs::read(self.path(file)).unwrap();
+            let secret = defaults::TOKEN.as_bytes();
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret), "a secret in {file}");
+        }
+    }
+
     /// What must hold whenever everything is at rest; see the oracle in `ARCHITECTURE.md`.
     pub(crate) async fn check_oracle(&self) {
+        self.check_secrecy();
         let rows = self.catalog.view("SELECT * FROM archives ORDER BY id", &[]).await.unwrap();
         let mut known = Vec::new();
         for row in rows.into_objects() {
             let archive = self.archive(row["id"].as_i64().unwrap()).await;
+            self.check_replay(&archive).await;
             let Some(held) = archive.state.holding() else { continue };
             let package = held.offer.package.as_str();
             {

@@ -1,0 +1,168 @@
+//! The catalog by itself: one writer, group commit, refusals that leave no trace.
+
+use roma_archived::catalog::{
+    Access, Adopted, Catalog, CatalogError, Change, ExportRecord, NewSnapshot, Origin, Planning,
+};
+use roma_archived::lifecycle::{Archive, Event};
+use roma_archived::model::{JobId, Name, PackageId, Scope, Timestamp};
+
+use crate::support::world::name;
+
+fn now() -> Timestamp {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+async fn catalog(directory: &tempfile::TempDir) -> Catalog {
+    let catalog = Catalog::open(directory.path(), Access::Owner).await.unwrap();
+    let record = |export: &str| ExportRecord {
+        instance: name("prod"),
+        name: name(export),
+        schedule: None,
+        rpo: None,
+        next_due: None,
+        policy: ("keep everything".to_owned(), "hash".to_owned()),
+    };
+    catalog.configure_exports(vec![record("nightly"), record("watched")], now()).await.unwrap();
+    catalog
+}
+
+async fn adopt(catalog: &Catalog, job: &str) -> Archive {
+    match catalog.adopt(name("prod"), JobId::new(job).unwrap(), now()).await.unwrap() {
+        Adopted::New(archive) | Adopted::Known(archive) => archive,
+    }
+}
+
+fn succeeded(package: &str) -> Event {
+    Event::JobSucceeded { package: PackageId::new(package).unwrap() }
+}
+
+#[tokio::test]
+async fn what_is_committed_is_there_after_reopening() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let archive = adopt(&catalog, "job").await;
+    let change = Change::new(archive.clone(), succeeded("package"));
+    let ready = catalog.commit(change, now()).await.unwrap();
+    catalog.close().await;
+    let catalog = Catalog::open(directory.path(), Access::Owner).await.unwrap();
+    assert_eq!(catalog.archive(archive.id).await.unwrap(), Some(ready.clone()));
+    assert_eq!(catalog.active().await.unwrap(), [ready]);
+}
+
+#[tokio::test]
+async fn an_old_view_of_an_archive_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let archive = adopt(&catalog, "job").await;
+    let change = || Change::new(archive.clone(), succeeded("package"));
+    catalog.commit(change(), now()).await.unwrap();
+    let seq = catalog.last_seq().await.unwrap();
+    assert!(matches!(catalog.commit(change(), now()).await, Err(CatalogError::Stale(_))));
+    assert_eq!(catalog.last_seq().await.unwrap(), seq, "a refused change leaves no event");
+}
+
+#[tokio::test]
+async fn an_illegal_event_is_refused_and_spares_its_neighbours() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let archives = [adopt(&catalog, "a").await, adopt(&catalog, "b").await];
+    let illegal = Change::new(archives[0].clone(), Event::FileDeleted);
+    let legal = Change::new(archives[1].clone(), succeeded("package"));
+    // Both at once, so that they fall into one transaction.
+    let (first, second) =
+        tokio::join!(catalog.commit(illegal, now()), catalog.commit(legal, now()));
+    let error = first.unwrap_err();
+    assert!(matches!(error, CatalogError::Illegal { .. }) && !error.is_fatal(), "{error}");
+    assert_eq!(second.unwrap().state.word().as_str(), "ready");
+}
+
+#[tokio::test]
+async fn several_changes_are_all_or_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let archives = [adopt(&catalog, "a").await, adopt(&catalog, "b").await];
+    let seq = catalog.last_seq().await.unwrap();
+    let changes = vec![
+        Change::new(archives[0].clone(), succeeded("package")),
+        Change::new(archives[1].clone(), Event::FileDeleted),
+    ];
+    catalog.commit_all(changes, now()).await.unwrap_err();
+    assert_eq!(catalog.archive(archives[0].id).await.unwrap().unwrap(), archives[0]);
+    assert_eq!(catalog.last_seq().await.unwrap(), seq);
+}
+
+#[tokio::test]
+async fn a_package_belongs_to_one_archive_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let (first, second) = (adopt(&catalog, "a").await, adopt(&catalog, "b").await);
+    catalog.commit(Change::new(first.clone(), succeeded("same")), now()).await.unwrap();
+    let answer = catalog.commit(Change::new(second, succeeded("same")), now()).await;
+    assert!(matches!(answer, Err(CatalogError::PackageClaimed { by }) if by == first.id));
+}
+
+#[tokio::test]
+async fn adopting_a_job_twice_is_one_archive() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let jobs: Vec<_> = (0..20)
+        .map(|_| {
+            let catalog = catalog.clone();
+            tokio::spawn(async move { adopt(&catalog, "job").await.id })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for job in jobs {
+        ids.push(job.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_planned_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let new = NewSnapshot {
+        instance: name("prod"),
+        export: name("nightly"),
+        origin: Origin::Command,
+        taken_at: now(),
+        next_due: None,
+    };
+    let snapshot = catalog.open_snapshot(new, now()).await.unwrap();
+    let scope = Scope { apps: vec!["app".to_owned()], tasks: Vec::new() };
+    let planning = || Planning::Parts(vec![scope.clone()]);
+    assert_eq!(catalog.plan(snapshot, planning(), now()).await.unwrap().len(), 1);
+    let again = catalog.plan(snapshot, planning(), now()).await;
+    assert!(matches!(again, Err(CatalogError::AlreadyPlanned(_))));
+    assert_eq!(catalog.archives_of(snapshot).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_recorded_is_refused_without_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    let stranger: Name = name("stage");
+    let answer = catalog.adopt(stranger, JobId::new("job").unwrap(), now()).await;
+    assert!(matches!(answer, Err(CatalogError::Constraint(_))));
+    // The writer lives on.
+    adopt(&catalog, "job").await;
+}
+
+#[tokio::test]
+async fn a_command_sees_the_daemons_writes_and_the_daemon_the_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = catalog(&directory).await;
+    let before = daemon.foreign_version(now()).await.unwrap();
+    adopt(&daemon, "own").await;
+    let own = daemon.foreign_version(now()).await.unwrap();
+    assert_eq!(before, own, "own writes are no foreign change");
+    let command = Catalog::open(directory.path(), Access::Command).await.unwrap();
+    let seq = daemon.last_seq().await.unwrap();
+    let adopted = adopt(&command, "foreign").await;
+    command.close().await;
+    assert_ne!(daemon.foreign_version(now()).await.unwrap(), own);
+    let (_, changed) = daemon.changed_since(seq).await.unwrap();
+    assert_eq!(changed, [adopted]);
+}
