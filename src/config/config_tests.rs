@@ -150,7 +150,8 @@ proxy = "http://proxy.example:3128"
     assert_eq!(
         export.policy.to_string(),
         "keep_within_daily=1y 6mo keep_yearly=-1 max_age=2y max_count=500 \
-         max_total_size=214748364800 min_keep=2 trash=5400s"
+         max_delete_per_sweep=5 max_total_size=214748364800 min_keep=2 policy_grace=604800s \
+         trash=5400s"
     );
     assert_eq!(export.policy.policy_grace, Duration::from_hours(168));
     assert_eq!(export.policy.max_delete_per_sweep, 5);

@@ -533,7 +533,9 @@ fn a_sweep_is_limited_and_takes_the_oldest_first() {
 #[test]
 fn a_policy_has_one_canonical_line() {
     let line = |text| policy(text).to_string();
-    assert_eq!(line(""), "keep everything min_keep=1 trash=604800s");
+    let nothing = "keep everything max_delete_per_sweep=50 min_keep=1 policy_grace=86400s \
+                   trash=604800s";
+    assert_eq!(line(""), nothing);
     assert_eq!(line("daily=7 last=-1"), line("last=-1 daily=7"), "the order says nothing");
     let words = [
         "last=2",

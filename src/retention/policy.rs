@@ -138,6 +138,8 @@ impl fmt::Display for Policy {
             words.push("keep everything".to_owned());
         }
         words.push(format!("min_keep={}", self.min_keep));
+        words.push(format!("policy_grace={}s", self.policy_grace.as_secs()));
+        words.push(format!("max_delete_per_sweep={}", self.max_delete_per_sweep));
         words.push(format!("trash={}s", self.trash.as_secs()));
         words.sort_unstable();
         f.write_str(&words.join(" "))

@@ -4,6 +4,7 @@
 mod architecture;
 mod catalog;
 mod config;
+mod demo;
 mod downloading;
 mod fixtures;
 mod launching;
