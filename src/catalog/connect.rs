@@ -74,8 +74,9 @@ pub(super) async fn prepare(
     if tables(db).await? > 0 {
         check_identity(db, path).await?;
     }
+    // Not `run`: its future cannot be moved between threads.
     MIGRATIONS
-        .run(&mut *db)
+        .run_direct(None, db, false)
         .await
         .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })
 }

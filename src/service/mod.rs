@@ -268,3 +268,15 @@ fn create_state_dir(path: &std::path::Path) -> Result<(), ServiceError> {
         .create(path)
         .map_err(|source| ServiceError::StateDir { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever embeds the daemon may run it on any thread; this only has to compile.
+    #[test]
+    fn the_daemon_may_move_between_threads() {
+        fn movable<T: Send>(_: impl FnOnce(Settings, Options, CancellationToken) -> T) {}
+        movable(run);
+    }
+}
