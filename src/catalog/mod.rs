@@ -78,10 +78,10 @@ impl Catalog {
             Some(db)
         };
         let mut reader = options(&path, Access::Reader).connect().await.map_err(open_error)?;
-        if access == Access::Reader {
-            check_identity(&mut reader, &path).await?;
-            require_schema(&mut reader, &path).await?;
-        }
+        // For a writer this is known already; reading it makes the connection join the log of
+        // changes, whose side files then outlive the writer (see `close`).
+        check_identity(&mut reader, &path).await?;
+        require_schema(&mut reader, &path).await?;
         let (sender, task) = match writer {
             Some(db) => {
                 let (sender, requests) = mpsc::channel(256);
@@ -96,7 +96,8 @@ impl Catalog {
         })
     }
 
-    /// Ends the writer after what waits is committed, and closes the database.
+    /// Ends the writer after what waits is committed, and closes the database. The reading
+    /// connection goes last: it cannot remove the side files, which others need to read.
     pub async fn close(self) {
         drop(self.writer);
         if let Some(task) = self.task.lock().await.take()

@@ -69,6 +69,12 @@ pub(super) async fn serve(mut connection: SqliteConnection, mut requests: mpsc::
         }
         commit_group(&mut connection, group).await;
     }
+    // Leaves little to read for the next start. The side files themselves stay, because the reading
+    // connection outlives this one: a reader without write access could not make them.
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+    if let Err(error) = checkpoint {
+        tracing::debug!(error = %error, "the log of changes stays as it is");
+    }
     if let Err(error) = connection.close().await {
         tracing::warn!(error = %error, "the catalog did not close cleanly; it recovers by itself");
     }

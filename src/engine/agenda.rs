@@ -14,6 +14,8 @@ pub(super) struct Agenda {
     entries: HashMap<ArchiveId, Entry>,
     due: HashMap<Step, BTreeSet<(Timestamp, ArchiveId)>>,
     occupied: HashMap<Name, usize>,
+    /// Kept up to date, because it is asked for after every step.
+    counts: HashMap<StateWord, usize>,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,7 @@ impl Agenda {
         if let Some((step, due)) = entry.slot {
             self.due.entry(step).or_default().insert((due, id));
         }
+        *self.counts.entry(entry.archive.state.word()).or_default() += 1;
         if occupies(&entry.archive) {
             *self.occupied.entry(entry.archive.instance.clone()).or_default() += 1;
         }
@@ -75,6 +78,9 @@ impl Agenda {
             && let Some(queue) = self.due.get_mut(&step)
         {
             queue.remove(&(due, id));
+        }
+        if let Some(count) = self.counts.get_mut(&entry.archive.state.word()) {
+            *count = count.saturating_sub(1);
         }
         if occupies(&entry.archive)
             && let Some(count) = self.occupied.get_mut(&entry.archive.instance)
@@ -132,20 +138,16 @@ impl Agenda {
     }
 
     /// How many archives are in each state, in the order of a life.
-    pub(super) fn counts(&self) -> Vec<(StateWord, usize)> {
+    pub(super) fn counts(&self) -> impl Iterator<Item = (StateWord, usize)> {
         StateWord::ALL
             .into_iter()
-            .map(|word| {
-                let matches = |entry: &&Entry| entry.archive.state.word() == word;
-                (word, self.entries.values().filter(matches).count())
-            })
+            .filter_map(|word| Some((word, *self.counts.get(&word)?)))
             .filter(|(_, count)| *count > 0)
-            .collect()
     }
 
     /// Whether every archive has come to rest; what lies in the trash has.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.entries.values().all(|entry| matches!(entry.archive.state, State::Trashed(..)))
+        self.counts().all(|(word, _)| word == StateWord::Trashed)
     }
 }
 

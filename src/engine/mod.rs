@@ -163,9 +163,9 @@ impl Engine {
 
     /// One line about what is going on, for people.
     pub fn summary(&self) -> String {
-        let counts = self.agenda.counts();
-        let mut words: Vec<String> = counts
-            .iter()
+        let mut words: Vec<String> = self
+            .agenda
+            .counts()
             .filter(|(word, _)| *word != StateWord::Trashed)
             .map(|(word, count)| format!("{count} {word}"))
             .collect();

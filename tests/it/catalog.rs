@@ -50,6 +50,20 @@ async fn what_is_committed_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn the_side_files_stay_for_those_who_only_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = catalog(&directory).await;
+    adopt(&catalog, "job").await;
+    catalog.close().await;
+    let length = |name: &str| directory.path().join(name).metadata().map(|m| m.len()).ok();
+    assert_eq!(length("catalog.db-wal"), Some(0), "all is in the database itself");
+    assert!(length("catalog.db-shm").is_some());
+    let reader = Catalog::open(directory.path(), Access::Reader).await.unwrap();
+    let rows = reader.view("SELECT count(*) FROM archives", &[]).await.unwrap().rows;
+    assert_eq!(rows, [[serde_json::json!(1)]]);
+}
+
+#[tokio::test]
 async fn an_old_view_of_an_archive_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let catalog = catalog(&directory).await;
