@@ -4,19 +4,16 @@
 //! nothing to clean up: the file stays, the lock is gone. It must never be taken for granted by
 //! the mere existence of the file, and never waits.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Why the state directory could not be locked.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another daemon works there.
-    #[error(
-        "another daemon{} holds the state directory",
-        pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
-    )]
+    #[error("another daemon{} holds the state directory", process(*pid))]
     Held {
         /// Its process, as far as it said.
         pid: Option<u32>,
@@ -30,6 +27,10 @@ pub enum LockError {
         #[source]
         source: io::Error,
     },
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 /// The right to change a state directory, held until dropped or until the process ends.
@@ -54,8 +55,10 @@ impl StateLock {
         if !take(&file).map_err(failed)? {
             return Err(LockError::Held { pid: pid_in(&mut file) });
         }
-        // The number only helps a person; it need not survive a power cut.
+        // The number only helps a person; it need not survive a power cut. The mode is set again
+        // because the umask may have kept the group from asking `is_held`.
         file.set_len(0)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(0o640)))
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;

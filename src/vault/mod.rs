@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Name, SnapshotId, StoredFile, Timestamp};
 
+mod container;
 mod disk;
 mod error;
 mod extract;

@@ -1,11 +1,18 @@
 //! Packing: what comes out, in which order it is made, and what a failure leaves.
 
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use super::*;
-use crate::vault::StagedEvidence;
+use crate::model::Method;
+use crate::settings::PackMethod;
 use crate::vault::disk::tests::{Bench, Fault, json, mode, random};
 use crate::vault::manifest::tests::manifest_of;
+use crate::vault::meter::BUFFER;
+use crate::vault::{Disk, DiskFile, OsDisk, StagedEvidence};
 
 const ID: ArchiveId = ArchiveId(34);
 const PATH: &str = "prod/nightly/2026/11/20261124T020000Z-s12-1.zip";
@@ -87,11 +94,14 @@ fn auto_deflates_only_what_shrinks() {
         }
         zip.finish().unwrap().into_inner()
     };
+    let shrinking_end = [random(2, 1 << 20), json(100_000)].concat();
     let half = [random(3, 600_000), json(600_000)].concat();
     for (bytes, method) in [
         (Vec::new(), Method::Store),
         (random(1, 1000), Method::Store),
         (random(1, 1 << 20), Method::Store),
+        (random(1, 20 << 20), Method::Store),
+        (shrinking_end, Method::Store),
         (json(1000), Method::Deflate),
         (json(1 << 20), Method::Deflate),
         (zip_with_directory, Method::Deflate),
@@ -100,6 +110,23 @@ fn auto_deflates_only_what_shrinks() {
         let bench = Bench::new();
         let job = stage(&bench, &bytes, PackMethod::Auto);
         assert_eq!(bench.vault.pack(&job).unwrap().method, method, "{} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn no_level_lets_a_package_grow() {
+    let bytes = random(8, 1 << 20);
+    for level in [1, 2, 6, 9, 10, u32::MAX] {
+        let bench = Bench::new();
+        let mut job = stage(&bench, &bytes, PackMethod::Deflate);
+        job.options.level = level.try_into().unwrap();
+        let file = bench.vault.pack(&job).unwrap();
+        assert_eq!(file.method, Method::Deflate);
+        assert!(
+            file.content.bytes <= job.raw.bytes * 1001 / 1000 + 1200,
+            "{level}: {:?}",
+            file.content
+        );
     }
 }
 
@@ -136,23 +163,6 @@ fn the_zip_is_as_plain_as_can_be() {
         assert_eq!(entry.extra_data().unwrap_or_default(), b"");
         assert!(entry.version_needed() <= 20);
     }
-}
-
-#[test]
-fn only_large_packages_get_64_bit_sizes() {
-    assert!(!needs_zip64(0) && !needs_zip64((4 << 30) - (17 << 20)));
-    assert!(needs_zip64((4 << 30) - (64 << 10)) && needs_zip64(u64::MAX));
-}
-
-#[test]
-fn times_outside_of_what_a_zip_can_say_become_its_first() {
-    for text in ["1979-12-31T23:59:59Z", "2108-01-01T00:00:00Z", "0000-01-01T00:00:00Z"] {
-        assert_eq!(zip_time(text.parse().unwrap()), DateTime::DEFAULT);
-    }
-    assert_eq!(
-        zip_time("2024-02-29T13:14:59Z".parse().unwrap()).to_string(),
-        "2024-02-29 13:14:58"
-    );
 }
 
 #[test]
@@ -347,7 +357,6 @@ fn a_copy_that_went_wrong_never_reaches_the_vault() {
             self.0.sync()
         }
     }
-    use crate::vault::{Disk, OsDisk};
     impl Disk for Lying {
         fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             Ok(Box::new(LyingFile(OsDisk.create_new(path)?)))

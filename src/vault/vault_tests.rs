@@ -129,6 +129,43 @@ fn many_removals_share_the_syncs() {
 }
 
 #[test]
+fn folders_come_and_go_without_getting_in_the_way() {
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (vault, staging) = (bench.vault.clone(), bench.path("staging"));
+            scope.spawn(move || {
+                for round in 0..100 {
+                    let from = staging.join(format!("{thread}"));
+                    fs::write(&from, b"12345").unwrap();
+                    let file = stored(&format!("p/e/2026/0{}/{thread}.zip", 1 + round % 2), 5);
+                    let target = vault.resolve(&file.path).unwrap();
+                    vault.move_in(&from, &target).unwrap().unwrap();
+                    vault.sync_dir(target.parent().unwrap()).unwrap();
+                    vault.remove_stored(&file).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(walk(&bench.vault), []);
+}
+
+#[test]
+fn a_folder_removed_behind_our_back_is_made_again() {
+    let bench = Bench::new();
+    let target = bench.vault.resolve("p/e/2026/01/x.zip").unwrap();
+    let from = bench.path("staging/x");
+    fs::write(&from, b"1").unwrap();
+    bench.vault.move_in(&from, &target).unwrap().unwrap();
+    fs::rename(&target, &from).unwrap();
+    fs::remove_dir_all(bench.path("vault/p")).unwrap();
+    let missed = bench.vault.move_in(&from, &target).unwrap().unwrap_err();
+    assert_eq!(missed.kind(), io::ErrorKind::NotFound);
+    bench.vault.move_in(&from, &target).unwrap().unwrap();
+    assert!(target.exists());
+}
+
+#[test]
 fn quarantine_keeps_everything() {
     let bench = Bench::new();
     for (content, name) in
@@ -178,6 +215,8 @@ fn one_daemon_holds_the_state_directory() {
     assert!(StateLock::is_held(dir.path()));
     let Err(LockError::Held { pid }) = StateLock::acquire(dir.path()) else { panic!("held twice") };
     assert_eq!(pid, Some(std::process::id()));
+    let text = LockError::Held { pid: Some(7) }.to_string();
+    assert_eq!(text, "another daemon (process 7) holds the state directory");
     drop(lock);
     assert!(!StateLock::is_held(dir.path()));
     // A longer number of a dead process leaves nothing behind.
