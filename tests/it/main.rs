@@ -11,6 +11,7 @@ mod launching;
 mod polling;
 mod recovery;
 mod retention;
+mod schema;
 mod shutdown;
 mod storing;
 mod support;

@@ -1,0 +1,176 @@
+//! A catalog in which every state, and every value that may be NULL, occurs.
+
+use std::path::Path;
+use std::time::Duration;
+
+use roma_archived::catalog::{
+    Access, Adopted, Catalog, Change, ExportRecord, NewSnapshot, Origin, Planning, VerdictNote,
+};
+use roma_archived::lifecycle::{
+    Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, State,
+};
+use roma_archived::model::{
+    Content, Format, JobId, Method, Name, PackageId, Scope, Sha256Digest, SnapshotId, StoredFile,
+    Timestamp,
+};
+
+pub(crate) fn at() -> Timestamp {
+    "2026-01-15T05:22:00.007Z".parse().unwrap()
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn failure() -> Failure {
+    Failure {
+        class: FailureClass::Busy,
+        effect: Effect::NotDone,
+        message: "another job runs".to_owned(),
+        retry_after_ms: None,
+    }
+}
+
+fn content(bytes: u64) -> Content {
+    Content { bytes, sha256: Sha256Digest([u8::try_from(bytes % 256).unwrap(); 32]) }
+}
+
+/// What happens to an archive from the offer of its package to its end, in order.
+fn life(archive: &Archive) -> Vec<Event> {
+    let raw = content(1_000 + u64::try_from(archive.id.0 % 4).unwrap());
+    let file = StoredFile {
+        path: format!("prod/{}/{}.zip", archive.export, archive.id),
+        content: content(500),
+        format: Format::Zip,
+        method: Method::Deflate,
+    };
+    let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: Some("p".to_owned()) };
+    vec![
+        Event::JobSucceeded { package: PackageId::new(format!("p{}", archive.id)).unwrap() },
+        Event::DownloadStarted,
+        Event::DownloadFinished { raw, format: Format::Zip, adopted: false },
+        Event::FileStored { file },
+        Event::DeletionDecided { deletion, purge_at: at().plus(Duration::from_hours(168)) },
+        Event::DeletionStarted,
+        Event::FileDeleted,
+    ]
+}
+
+pub(crate) struct Sample {
+    pub(crate) catalog: Catalog,
+}
+
+impl Sample {
+    async fn happens(&self, archive: Archive, events: impl IntoIterator<Item = Event>) -> Archive {
+        let mut archive = archive;
+        for event in events {
+            archive = self.catalog.commit(Change::new(archive, event), at()).await.unwrap();
+        }
+        archive
+    }
+
+    async fn adopt(&self, job: &str) -> Archive {
+        let job = JobId::new(job).unwrap();
+        match self.catalog.adopt(name("prod"), job, at()).await.unwrap() {
+            Adopted::New(archive) | Adopted::Known(archive) => archive,
+        }
+    }
+
+    /// An adopted job whose archive has lived for so many events.
+    async fn adopted(&self, job: &str, events: usize) -> Archive {
+        let archive = self.adopt(job).await;
+        let life = life(&archive);
+        self.happens(archive, life.into_iter().take(events)).await
+    }
+
+    async fn planned(&self, planning: Planning) -> (SnapshotId, Vec<Archive>) {
+        let new = NewSnapshot {
+            instance: name("prod"),
+            export: name("nightly"),
+            origin: Origin::Schedule,
+            taken_at: at(),
+            next_due: Some(at()),
+        };
+        let snapshot = self.catalog.open_snapshot(new, at()).await.unwrap();
+        (snapshot, self.catalog.plan(snapshot, planning, at()).await.unwrap())
+    }
+
+    /// Jobs that were started elsewhere, one in each state that they can be in.
+    async fn watched(&self) {
+        for (events, job) in
+            ["run", "rdy", "dlg", "dld", "sto", "tra", "dlt", "del"].iter().enumerate()
+        {
+            self.adopted(job, events).await;
+        }
+        let running = self.adopt("waits").await;
+        let postponed = Event::PollPostponed { failure: failure(), not_before: at() };
+        self.happens(running, [postponed]).await;
+        let stored = self.adopted("dam", 4).await;
+        let missing = "the file is missing".to_owned();
+        self.happens(stored, [Event::FileDamaged { message: missing }]).await;
+        let running = self.adopt("fai").await;
+        self.happens(running, [Event::JobFailed { reasons: "no".to_owned() }]).await;
+        let ready = self.adopted("los", 1).await;
+        let message = "it was already downloaded".to_owned();
+        let lost = Event::PackageLost { cause: LossCause::PackageGone, message };
+        self.happens(ready, [lost]).await;
+    }
+
+    /// Runs of an export: one that cannot be planned yet, one that came to nothing, one whose
+    /// second part was lost and exported again, one that has just begun.
+    async fn exported(&self) {
+        self.planned(Planning::Postponed(failure(), at())).await;
+        self.planned(Planning::Failed("there is nothing to export".to_owned())).await;
+        let scope = |id: &str| Scope { apps: vec![id.to_owned()], tasks: Vec::new() };
+        let (_, parts) = self.planned(Planning::Parts(vec![scope("1"), scope("2")])).await;
+        let [first, second] = <[Archive; 2]>::try_from(parts).unwrap();
+        self.store(first).await;
+        let second = self.happens(second, [Event::RequestStarted]).await;
+        let unanswered = Event::RequestUnanswered { failure: failure() };
+        let change = Change { archive: second, event: unanswered, replacement: Some(1) };
+        let mut changed = self.catalog.commit_all(vec![change], at()).await.unwrap();
+        assert!(matches!(changed[0].state, State::Lost { .. }));
+        self.store(changed.remove(1)).await;
+        let (_, parts) = self.planned(Planning::Parts(vec![scope("1"), scope("2")])).await;
+        self.happens(parts[0].clone(), [Event::RequestStarted]).await;
+    }
+
+    async fn store(&self, archive: Archive) {
+        let job = JobId::new(format!("j{}", archive.id)).unwrap();
+        let started = [Event::RequestStarted, Event::JobAccepted { job }];
+        let life = life(&archive).into_iter().take(4);
+        self.happens(archive, started.into_iter().chain(life)).await;
+    }
+}
+
+/// Makes the sample in a new catalog.
+pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
+    let catalog = Catalog::open(state_dir, Access::Owner).await.unwrap();
+    let export = |export: &str, schedule: Option<&str>, hours: Option<u64>| ExportRecord {
+        instance: name("prod"),
+        name: name(export),
+        schedule: schedule.map(ToOwned::to_owned),
+        rpo: hours.map(Duration::from_hours),
+        next_due: schedule.map(|_| at()),
+        policy: ("keep everything".to_owned(), "0".to_owned()),
+    };
+    let exports = vec![
+        export("nightly", Some("0 2 * * *"), Some(26)),
+        export("by-hand", None, None),
+        export("watched", None, None),
+    ];
+    catalog.configure_exports(exports, at()).await.unwrap();
+    catalog.stamp_once("created_at", at().to_string(), at()).await.unwrap();
+    catalog.stamp("app_version", "0.1.0".to_owned(), at()).await.unwrap();
+    let sample = Sample { catalog };
+    sample.exported().await;
+    sample.watched().await;
+    let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {
+        id: SnapshotId(id),
+        kept_because: kept_because.map(ToOwned::to_owned),
+        expected_delete_at,
+    };
+    let notes = vec![note(3, Some("last 1/7"), None), note(4, None, Some(at()))];
+    sample.catalog.note_verdicts(notes, at()).await.unwrap();
+    sample.catalog
+}
