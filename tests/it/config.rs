@@ -1,8 +1,10 @@
-//! The shipped configuration, and what an operator sees of a wrong one.
+//! The shipped configurations, and what an operator sees of a wrong one.
 
 use std::path::{Path, PathBuf};
 
 use roma_archived::config::{self, ConfigError, Loaded};
+use roma_archived::settings::Auth;
+use roma_sim::defaults;
 
 fn shipped() -> (PathBuf, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/roma-archived.toml");
@@ -86,6 +88,31 @@ fn the_shipped_file_shows_every_key() {
             value = section.get(key).unwrap_or_else(|| panic!("{path} is not shown")).clone();
         }
     }
+}
+
+/// It speaks of a user, an instance and a password that the simulator must know.
+#[test]
+fn the_configuration_for_the_simulator_fits_the_simulator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Loaded { settings, warnings, .. } = config::load(&root.join("config/demo.toml")).unwrap();
+    assert_eq!(warnings, [""; 0]);
+    let [account] = &settings.accounts[..] else { panic!("{:?}", settings.accounts) };
+    let Auth::Password { iam_endpoint, user, domain, project, .. } = &account.auth else {
+        panic!("{:?}", account.auth)
+    };
+    assert_eq!(
+        [user.as_str(), domain, project],
+        [defaults::USER, defaults::DOMAIN, defaults::PROJECT_NAME]
+    );
+    let [instance] = &settings.instances[..] else { panic!("{:?}", settings.instances) };
+    assert_eq!(
+        [instance.name.as_str(), &instance.project_id, &instance.instance_id],
+        [defaults::INSTANCE_NAME, defaults::PROJECT_ID, defaults::INSTANCE_ID]
+    );
+    assert_eq!(instance.endpoint, *iam_endpoint);
+    // Adopted jobs stay, so that nobody wonders where they went.
+    assert!(settings.retention.keeps_everything());
+    assert!(!settings.exports[0].policy.keeps_everything());
 }
 
 #[test]
