@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use roma_archived::config::{self, ConfigError, Loaded};
-use roma_archived::settings::Auth;
+use roma_archived::settings::{Auth, SecretPlace};
 use roma_sim::defaults;
 
 fn shipped() -> (PathBuf, String) {
@@ -113,6 +113,28 @@ fn the_configuration_for_the_simulator_fits_the_simulator() {
     // Adopted jobs stay, so that nobody wonders where they went.
     assert!(settings.retention.keeps_everything());
     assert!(!settings.exports[0].policy.keeps_everything());
+}
+
+#[test]
+fn the_readme_fits_the_configuration_for_the_simulator() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let settings = config::load(&root.join("config/demo.toml")).unwrap().settings;
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let instance = &settings.instances[0];
+    let (host, port) = (instance.endpoint.host().unwrap(), instance.endpoint.port().unwrap());
+    let Auth::Password { password: SecretPlace::File(password), .. } = &settings.accounts[0].auth
+    else {
+        panic!("{:?}", settings.accounts)
+    };
+    for told in [
+        format!("--listen {host}:{port} "),
+        format!("http://{host}:{port}/admin/ledger/summary"),
+        format!("echo {} > {}", defaults::PASSWORD, password.display()),
+        settings.state_dir.join("catalog.db").display().to_string(),
+        format!("watch {} -", instance.name),
+    ] {
+        assert!(readme.contains(&told), "README.md does not say `{told}`");
+    }
 }
 
 #[test]
