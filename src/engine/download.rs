@@ -131,18 +131,17 @@ async fn transfer(
             Err(_) => std::future::pending().await,
         },
     };
-    match (arrival, sent) {
-        (Ok(staged), _) => Ok(Transfer::Whole(staged)),
-        (Err(VaultError::CutShort { .. }), Sent::Broken(error)) => {
-            prove_whole(shell, archive, error.into_failure()).await
+    match arrival {
+        Ok(staged) => Ok(Transfer::Whole(staged)),
+        Err(error) => {
+            let failure = match (error, sent) {
+                (VaultError::CutShort { .. }, Sent::Broken(error)) => error.into_failure(),
+                (VaultError::CutShort { .. }, _) => unproven(),
+                // The bytes are gone from the wire and not on the disk.
+                (error, _) => of_vault(error, Effect::Unknown)?,
+            };
+            prove_whole(shell, archive, failure).await
         }
-        (Err(VaultError::CutShort { .. }), _) => {
-            let message =
-                "the server announced no length, and the body does not prove itself whole";
-            prove_whole(shell, archive, unproven(message)).await
-        }
-        // The bytes are gone from the wire and not on the disk: the package may be consumed.
-        (Err(error), _) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
     }
 }
 
@@ -176,27 +175,28 @@ async fn pump(stream: &mut PackageStream, sender: &tokio::sync::mpsc::Sender<Chu
     }
 }
 
-/// The transfer does not say that the body is whole: it broke off, or the server gave neither a
-/// length nor chunks (contract U4). If the content proves itself whole all the same, that is the
-/// package, and it may be the only copy; if not, `otherwise` stands.
+/// The transfer did not end as it should, or could not tell its end: the server gave neither a
+/// length nor chunks. The package may be consumed all the same, so a body whose content proves
+/// that nothing is missing is adopted (contract U4).
 async fn prove_whole(
     shell: &Arc<Shell>,
     archive: &Archive,
-    otherwise: Failure,
+    failure: Failure,
 ) -> Result<Transfer, EngineError> {
     let id = archive.id;
     match shell.blocking(move |vault| vault.inspect_staged(id)).await {
         Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged)),
-        Ok(_) => Ok(Transfer::Failed(otherwise)),
+        Ok(_) => Ok(Transfer::Failed(failure)),
         Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
     }
 }
 
-fn unproven(message: &str) -> Failure {
+fn unproven() -> Failure {
     Failure {
         class: FailureClass::Transient,
         effect: Effect::Unknown,
-        message: message.to_owned(),
+        message: "the server announced no length, and the body does not prove itself whole"
+            .to_owned(),
         retry_after_ms: None,
     }
 }

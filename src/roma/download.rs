@@ -19,6 +19,8 @@ const LONGEST_REFUSAL: usize = 64 * 1024;
 pub struct PackageStream {
     response: Response,
     held_back: VecDeque<Bytes>,
+    /// How the body broke off, told once what came before is handed on.
+    broken: Option<RomaError>,
     ended: bool,
     received: u64,
     limit: u64,
@@ -48,6 +50,7 @@ impl PackageStream {
             media_type: header(CONTENT_TYPE),
             response,
             held_back: VecDeque::new(),
+            broken: None,
             ended: false,
             received: 0,
             limit,
@@ -62,9 +65,19 @@ impl PackageStream {
     async fn look_at_the_beginning(&mut self) -> Result<(), RomaError> {
         let mut held = 0;
         while held <= LONGEST_REFUSAL {
-            let Some(chunk) = self.receive().await? else {
-                self.ended = true;
-                return self.judge_short_body();
+            let chunk = match self.receive().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => {
+                    self.ended = true;
+                    return self.judge_short_body();
+                }
+                // What came may be all there is, and the only copy: it is handed on.
+                Err(error) if !self.held_back.is_empty() => {
+                    self.judge_short_body()?;
+                    self.broken = Some(error);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             };
             let first = self.held_back.is_empty();
             held += chunk.len();
@@ -111,6 +124,10 @@ impl PackageStream {
     pub async fn next(&mut self) -> Result<Option<Bytes>, RomaError> {
         if let Some(chunk) = self.held_back.pop_front() {
             return Ok(Some(chunk));
+        }
+        if let Some(error) = self.broken.take() {
+            self.ended = true;
+            return Err(error);
         }
         if self.ended {
             return Ok(None);

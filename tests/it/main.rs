@@ -4,16 +4,6 @@
 mod architecture;
 mod catalog;
 mod config;
-mod demo;
-mod downloading;
-mod fixtures;
-mod launching;
-mod polling;
-mod recovery;
-mod retention;
-mod schema;
-mod shutdown;
-mod storing;
-mod support;
+mod hostile;
 mod systemd;
 mod whole_life;

@@ -1,0 +1,57 @@
+//! The compiled binary against a server that breaks off, forgets and overtakes: no package that
+//! arrived is given up, and none is put at risk by the daemon itself.
+
+use roma_sim::knobs::{ConsumePoint, SpentJob};
+use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator};
+use roma_sim::{CreatedJob, defaults};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::whole_life::{config, json, run};
+
+async fn simulator(knobs: Knobs) -> Simulator {
+    Simulator::start(SimOptions { knobs, ..SimOptions::default() }).await.unwrap()
+}
+
+fn ready_job(simulator: &Simulator, content: ContentSpec) -> CreatedJob {
+    let spec = JobSpec { user: None, state: JobState::Ready, content };
+    let now = simulator.now_ms();
+    simulator.world().create_job(defaults::INSTANCE_ID, spec, now)
+}
+
+/// Watches the jobs, runs the daemon until all is at rest, and lists the archives, oldest first.
+async fn archives_after(simulator: &Simulator, jobs: &[String]) -> (TempDir, Vec<Value>) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), &simulator.url());
+    let mut watch = vec!["watch", "prod"];
+    watch.extend(jobs.iter().map(String::as_str));
+    assert!(run(&config, &watch).await.status.success());
+    let daemon = run(&config, &["run", "--once"]).await;
+    assert!(daemon.status.success(), "{}", String::from_utf8_lossy(&daemon.stderr));
+    let listed = json(&run(&config, &["list", "--json", "--limit", "0"]).await);
+    let mut archives = listed["archives"].as_array().unwrap().clone();
+    archives.reverse();
+    (directory, archives)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_came_whole_is_kept_however_the_transfer_ended() {
+    let knobs = Knobs {
+        consume_point: ConsumePoint::Request,
+        consumed_job: Some(SpentJob::FinishedWithoutId),
+        ..Knobs::default()
+    };
+    for content in [ContentSpec::Zip { bytes: 200_000 }, ContentSpec::Json { bytes: 20_000 }] {
+        for fault in [Fault::LongerLength { extra: 10 }, Fault::CutChunked { bytes: 1 << 40 }] {
+            let simulator = simulator(knobs.clone()).await;
+            let job = ready_job(&simulator, content.clone());
+            simulator.world().script(Endpoint::Download, fault.clone());
+            let (_directory, archives) = archives_after(&simulator, &[job.job_id]).await;
+            assert_eq!(archives[0]["state"], "stored", "{content:?} {fault:?} {}", archives[0]);
+            let package = archives[0]["package_id"].as_str().unwrap();
+            let sha256 = simulator.world().ledger().package(package).unwrap().sha256().to_owned();
+            assert_eq!(archives[0]["raw_sha256"], sha256.as_str());
+            simulator.stop().await;
+        }
+    }
+}
