@@ -12,13 +12,18 @@ use super::shell::{Changed, Shell};
 use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, State};
 use crate::model::PackageId;
 use crate::roma::{PackageStream, RomaError};
-use crate::vault::{Chunk, Receiver, Staged, StagedEvidence, VaultError, spawn_receiver};
+use crate::vault::{
+    Chunk, Receiver, Staged, StagedEvidence, StagedKind, VaultError, spawn_receiver,
+};
 
 /// Chunks that may wait for the disk, at most; each is what the network delivered at once.
 const WAITING_CHUNKS: usize = 16;
 
 /// A package that was not expected to be large may still be three times the largest recent one.
 const ROOM_FACTOR: u64 = 3;
+
+/// So many bodies of one package that cannot prove themselves whole are set aside.
+const UNPROVEN_KEPT: u32 = 4;
 
 /// How the transfer ended.
 enum Transfer {
@@ -136,7 +141,12 @@ async fn transfer(
         Err(error) => {
             let failure = match (error, sent) {
                 (VaultError::CutShort { .. }, Sent::Broken(error)) => error.into_failure(),
-                (VaultError::CutShort { .. }, _) => unproven(),
+                (VaultError::CutShort { .. }, _) => {
+                    return match prove_whole(shell, archive, unproven()).await? {
+                        Transfer::Failed(failure) => set_aside(shell, archive, failure).await,
+                        whole @ Transfer::Whole(_) => Ok(whole),
+                    };
+                }
                 // The bytes are gone from the wire and not on the disk.
                 (error, _) => of_vault(error, Effect::Unknown)?,
             };
@@ -187,6 +197,29 @@ async fn prove_whole(
     match shell.blocking(move |vault| vault.inspect_staged(id)).await {
         Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged)),
         Ok(_) => Ok(Transfer::Failed(failure)),
+        Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
+    }
+}
+
+/// The body ended in good order and may be the whole package, the only copy of it, although neither
+/// transfer nor content says so: the next attempt must not discard it. Should ROMA offer the
+/// package still after several such bodies, then none of them is the only copy.
+async fn set_aside(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    mut failure: Failure,
+) -> Result<Transfer, EngineError> {
+    if archive.downloads > UNPROVEN_KEPT {
+        return Ok(Transfer::Failed(failure));
+    }
+    let part = shell.vault.staged_path(archive.id, StagedKind::Part);
+    match shell.blocking(move |vault| vault.quarantine(&part, "unproven")).await {
+        Ok(path) => {
+            failure.message = format!("{}; it is kept as {}", failure.message, path.display());
+            tracing::warn!(archive.id = %archive.id, path = %path.display(),
+                "a body that may be the whole package is kept in quarantine");
+            Ok(Transfer::Failed(failure))
+        }
         Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
     }
 }

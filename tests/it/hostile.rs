@@ -1,7 +1,7 @@
 //! The compiled binary against a server that breaks off, forgets and overtakes: no package that
 //! arrived is given up, and none is put at risk by the daemon itself.
 
-use roma_sim::knobs::{ConsumePoint, SpentJob};
+use roma_sim::knobs::{ConsumePoint, DownloadFraming, SpentJob};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator};
 use roma_sim::{CreatedJob, defaults};
 use serde_json::Value;
@@ -54,4 +54,22 @@ async fn a_body_that_came_whole_is_kept_however_the_transfer_ended() {
             simulator.stop().await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_cannot_prove_itself_is_never_thrown_away() {
+    let simulator =
+        simulator(Knobs { download_framing: DownloadFraming::UntilClose, ..Knobs::default() })
+            .await;
+    let job = ready_job(&simulator, ContentSpec::Raw(b"neither zip nor JSON".repeat(100)));
+    let (directory, archives) = archives_after(&simulator, &[job.job_id]).await;
+    assert_eq!(archives[0]["state"], "lost", "{}", archives[0]);
+    let state = directory.path().join("state");
+    let kept = ["staging", "quarantine"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(state.join(folder)).unwrap())
+        .filter(|entry| entry.as_ref().unwrap().metadata().unwrap().len() == 2_000)
+        .count();
+    assert_eq!(kept, 1);
+    simulator.stop().await;
 }
