@@ -65,8 +65,7 @@ impl Agenda {
         if let Some((step, due)) = entry.slot {
             self.due.entry(step).or_default().insert((due, id));
         }
-        *self.counts.entry(entry.archive.state.word()).or_default() += 1;
-        if occupies(&entry.archive) {
+        if entry.occupies_account() {
             *self.occupied.entry(entry.archive.instance.clone()).or_default() += 1;
         }
         self.entries.insert(id, entry);
@@ -79,10 +78,7 @@ impl Agenda {
         {
             queue.remove(&(due, id));
         }
-        if let Some(count) = self.counts.get_mut(&entry.archive.state.word()) {
-            *count = count.saturating_sub(1);
-        }
-        if occupies(&entry.archive)
+        if entry.occupies_account()
             && let Some(count) = self.occupied.get_mut(&entry.archive.instance)
         {
             *count = count.saturating_sub(1);
@@ -151,10 +147,17 @@ impl Agenda {
     }
 }
 
-/// Of an adopted job nobody knows whether it still runs; ROMA says so when it does (10012). Once
-/// its package waits, it must not be put at risk by another job (contract U9).
-fn occupies(archive: &Archive) -> bool {
-    let word = archive.state.word();
-    let adopted = archive.scope.is_none();
-    word.occupies_account() && !(adopted && word == StateWord::Running)
+impl Entry {
+    /// Of an adopted job nobody knows whether it still runs; ROMA says so when it does (10012). But
+    /// a package of it must not be put at risk by another job (contract U9): one that waited
+    /// before may wait still, and until the first look one may wait already.
+    fn occupies_account(&self) -> bool {
+        let archive = &self.archive;
+        let word = archive.state.word();
+        if archive.scope.is_some() || word != StateWord::Running {
+            return word.occupies_account();
+        }
+        let looked_at = self.polls > 0 || archive.attempts > 0;
+        !looked_at || archive.milestones.ready_at.is_some()
+    }
 }

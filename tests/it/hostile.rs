@@ -73,3 +73,22 @@ async fn a_body_that_cannot_prove_itself_is_never_thrown_away() {
     assert_eq!(kept, 1);
     simulator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_waits_until_an_adopted_job_was_looked_at() {
+    for _ in 0..5 {
+        let simulator =
+            simulator(Knobs { export_replaces_package: true, ..Knobs::default() }).await;
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path(), &simulator.url());
+        let job = ready_job(&simulator, ContentSpec::Zip { bytes: 200_000 });
+        assert!(run(&config, &["watch", "prod", &job.job_id]).await.status.success());
+        assert!(run(&config, &["export", "nightly"]).await.status.success());
+        assert!(run(&config, &["run", "--once"]).await.status.success());
+        let listed = json(&run(&config, &["list", "--json"]).await);
+        for archive in listed["archives"].as_array().unwrap() {
+            assert_eq!(archive["state"], "stored", "{archive}");
+        }
+        simulator.stop().await;
+    }
+}
