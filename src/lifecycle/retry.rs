@@ -75,8 +75,11 @@ const VANISHED_ATTEMPTS: u32 = 3;
 /// what is wrong, a permission for instance, and the package is still there.
 const UNREADABLE_DEADLINE: Duration = Duration::from_hours(7 * 24);
 /// GETs of one package that broke off half-way before it counts as lost. Each of them was begun
-/// only because ROMA still offered the package.
-const DOWNLOAD_ATTEMPTS: u32 = 8;
+/// only because ROMA still offered the package, so giving up loses what is still there: with the
+/// pauses between them they outlast six hours of a gateway or a network that is out of order.
+const DOWNLOAD_ATTEMPTS: u32 = 32;
+/// From this one on, GETs that broke off are repeated rarely: each may move a large package.
+const RARE_DOWNLOADS: u32 = 8;
 
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
 const BACKOFF_CAP: Duration = Duration::from_mins(5);
@@ -127,7 +130,10 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
                 cause: LossCause::DownloadsExhausted,
                 message: failure.message,
             },
-            (Effect::Unknown, _) => Event::DownloadInterrupted { failure, not_before },
+            (Effect::Unknown, _) => {
+                let not_before = now.plus(download_delay(archive, &failure));
+                Event::DownloadInterrupted { failure, not_before }
+            }
         },
         State::Downloaded { .. } => match failure.class {
             FailureClass::Gone => {
@@ -144,6 +150,13 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
         | State::Lost { .. } => return None,
     };
     Some(event)
+}
+
+/// How long to wait before ROMA is asked about the job after a GET broke off. The answer counts as
+/// a success and begins the count of attempts anew, so this grows with the GETs themselves.
+fn download_delay(archive: &Archive, failure: &Failure) -> Duration {
+    let own = delay(archive.id, archive.downloads.saturating_sub(1), failure);
+    if archive.downloads >= RARE_DOWNLOADS { own.max(PERMANENT_PAUSE) } else { own }
 }
 
 /// How long to wait before the next attempt.

@@ -32,7 +32,7 @@ fn outcome_word(
 
 /// Every class and effect, on an archive that failed seldom, often and very often.
 fn all_failures() -> impl Iterator<Item = (u32, u32, FailureClass, Effect)> {
-    let counters = [(0, 1), (1, 2), (18, 7), (19, 8), (500, 500)];
+    let counters = [(0, 1), (1, 2), (18, 31), (19, 32), (500, 500)];
     counters.into_iter().flat_map(|(attempts, downloads)| {
         CLASSES.into_iter().flat_map(move |class| {
             EFFECTS.into_iter().map(move |effect| (attempts, downloads, class, effect))
@@ -155,7 +155,7 @@ fn a_failed_get_is_repeated_looked_into_or_lost() {
         let expected = match (class, effect) {
             (FailureClass::Gone, _) => "package_lost",
             (_, Effect::NotDone) => "download_postponed",
-            (_, Effect::Unknown) if downloads >= 8 => "package_lost",
+            (_, Effect::Unknown) if downloads >= 32 => "package_lost",
             (_, Effect::Unknown) => "download_interrupted",
         };
         assert_eq!(event, expected, "{attempts} {downloads} {class:?} {effect:?}");
@@ -183,6 +183,29 @@ fn gets_that_never_left_do_not_use_up_those_that_broke_off() {
         let offered = Event::JobSucceeded { package: package.clone() };
         archive = archive.apply(&offered, noon()).unwrap();
     }
+}
+
+/// A gateway that is out of order for hours must not cost a package that ROMA offers all the while.
+#[test]
+fn a_package_that_is_still_offered_is_not_given_up_within_hours() {
+    let mut now = noon();
+    let mut archive = at(StateWord::Ready, 0, 0);
+    let package = archive.state.package().cloned().unwrap();
+    let mut pauses = Vec::new();
+    loop {
+        archive = archive.apply(&Event::DownloadStarted, now).unwrap();
+        let broken = failure(FailureClass::Transient, Effect::Unknown);
+        archive = archive.apply(&after_failure(&archive, broken, now).unwrap(), now).unwrap();
+        if archive.state.word() == StateWord::Lost {
+            break;
+        }
+        pauses.push(archive.not_before.since(now));
+        now = archive.not_before;
+        let offered = Event::JobSucceeded { package: package.clone() };
+        archive = archive.apply(&offered, now).unwrap();
+    }
+    assert!(pauses[0] <= Duration::from_secs(1), "{pauses:?}");
+    assert!(now.since(noon()) >= 6 * HOUR, "{pauses:?}");
 }
 
 #[test]
@@ -298,7 +321,9 @@ proptest! {
             let archive = at(word, 0, downloads);
             let Some((event, next)) = outcome(&archive, failure.clone()) else { continue };
             let now = noon();
-            if event.ends_with("_postponed") || event == "download_interrupted" {
+            if event == "download_interrupted" {
+                prop_assert_eq!(next.not_before, now.plus(download_delay(&archive, &failure)));
+            } else if event.ends_with("_postponed") {
                 prop_assert_eq!(next.not_before, now.plus(delay(archive.id, 0, &failure)));
             }
             prop_assert_eq!(next.last_error.as_ref(), Some(&failure.message));
