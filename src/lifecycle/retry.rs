@@ -71,6 +71,8 @@ pub const REQUEST_ATTEMPTS: u32 = 20;
 /// Times in a row that ROMA must not know a job before it counts as lost: one 404 may be a hiccup,
 /// and asking again puts nothing at risk (contract U13).
 const VANISHED_ATTEMPTS: u32 = 3;
+/// Between two of these: a server that fails over needs more than a moment to know its jobs again.
+const VANISHED_PAUSE: Duration = Duration::from_mins(2);
 /// How long ROMA may refuse to show a job before it counts as lost. Until then a person may mend
 /// what is wrong, a permission for instance, and the package is still there.
 const UNREADABLE_DEADLINE: Duration = Duration::from_hours(7 * 24);
@@ -167,10 +169,10 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
         FailureClass::Unauthorized if attempts == 0 => Duration::ZERO,
         FailureClass::Unauthorized => UNAUTHORIZED_PAUSE,
         FailureClass::Permanent => PERMANENT_PAUSE,
-        FailureClass::Transient
-        | FailureClass::Throttled
-        | FailureClass::Gone
-        | FailureClass::Local => backoff(seed(id), attempts),
+        FailureClass::Gone => VANISHED_PAUSE,
+        FailureClass::Transient | FailureClass::Throttled | FailureClass::Local => {
+            backoff(seed(id), attempts)
+        }
     };
     let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
     own.max(wished.min(RETRY_AFTER_CAP))

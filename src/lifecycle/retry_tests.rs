@@ -133,6 +133,10 @@ fn a_job_is_given_up_only_when_it_is_gone_or_stays_unreadable() {
         };
         assert_eq!(lost, expected, "{attempts} {class:?}");
     }
+    // It takes minutes, not moments, to find that a job has vanished.
+    let (_, next) =
+        outcome(&at(StateWord::Running, 0, 0), failure(C::Gone, Effect::NotDone)).unwrap();
+    assert_eq!(next.not_before.since(noon()), VANISHED_PAUSE);
     // However often ROMA refuses, a person has a week to mend it.
     let week = Duration::from_hours(7 * 24);
     for (age, expected) in
