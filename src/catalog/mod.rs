@@ -271,7 +271,7 @@ impl Catalog {
         read::exports(&mut *self.reader.lock().await).await
     }
 
-    /// The snapshots of an export that retention decides about.
+    /// The snapshots of an export that retention decides about: those at rest that have files.
     pub async fn snapshots_of(
         &self,
         instance: &Name,

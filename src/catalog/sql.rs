@@ -82,7 +82,8 @@ SELECT s.id, s.taken_at_ms, s.state, s.raw_bytes, s.stored_bytes, s.kept_because
     (SELECT min(p.name) FROM internal_pin AS p
      WHERE p.snapshot_id = s.id AND (p.until_ms IS NULL OR p.until_ms > ?3)) AS pin
 FROM internal_snapshot AS s
-WHERE s.instance = ?1 AND s.export = ?2 AND s.state IN ('complete', 'incomplete')";
+WHERE s.instance = ?1 AND s.export = ?2 AND s.state IN ('complete', 'incomplete')
+    AND s.parts_stored > 0";
 
 pub(super) const UPSERT_EXPORT: &str = "\
 INSERT INTO internal_export (
