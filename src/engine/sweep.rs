@@ -33,6 +33,8 @@ pub(super) async fn run(
     shell: Arc<Shell>,
     retention: Retention,
 ) -> Result<Vec<Archive>, EngineError> {
+    // Read before the clock: an event that is recorded meanwhile does not make the clock doubtful.
+    let latest = shell.catalog.latest_event_time().await?;
     let now = shell.clock.now();
     let records = shell.catalog.snapshots_of(&retention.instance, &retention.export, now).await?;
     let exports = shell.catalog.exports().await?;
@@ -43,7 +45,7 @@ pub(super) async fn run(
     let circumstances = Circumstances {
         now,
         zone: retention.zone.clone(),
-        clock_doubt: clock_doubt(&shell, now).await?,
+        clock_doubt: clock_doubt(&shell, latest, now),
         policy_changed_at,
     };
     let facts: Vec<SnapshotFacts> = records.iter().map(facts).collect();
@@ -68,13 +70,13 @@ fn facts(record: &SnapshotRecord) -> SnapshotFacts {
 }
 
 /// A clock that went back, or that differs from ROMA's, must not decide what is old.
-async fn clock_doubt(shell: &Shell, now: Timestamp) -> Result<Option<String>, EngineError> {
-    if let Some(latest) = shell.catalog.latest_event_time().await?.filter(|latest| *latest > now) {
-        return Ok(Some(format!("it is behind the newest event ({latest})")));
+fn clock_doubt(shell: &Shell, latest: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    if let Some(latest) = latest.filter(|latest| *latest > now) {
+        return Some(format!("it is behind the newest event ({latest})"));
     }
     let offset = shell.roma.clock_offset_ms().unwrap_or(0);
-    Ok((offset.unsigned_abs() > CLOCK_TOLERANCE_MS)
-        .then(|| format!("it differs from ROMA's by {} s", offset / 1_000)))
+    (offset.unsigned_abs() > CLOCK_TOLERANCE_MS)
+        .then(|| format!("it differs from ROMA's by {} s", offset / 1_000))
 }
 
 /// Only what changed is written: a sweep that decides nothing new costs no commit.
