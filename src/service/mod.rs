@@ -216,7 +216,7 @@ async fn record_configuration(
             schedule: schedule.map(ToString::to_string),
             rpo: export.rpo,
             next_due: schedule.and_then(|s| s.next_after(last_due, &settings.zone)),
-            policy: (export.policy.to_string(), hash(&export.policy)),
+            policy: (export.policy.to_string(), hash(&export.policy, &settings.zone)),
         });
     }
     for (instance, name) in watched(settings) {
@@ -226,7 +226,7 @@ async fn record_configuration(
             schedule: None,
             rpo: None,
             next_due: None,
-            policy: (settings.retention.to_string(), hash(&settings.retention)),
+            policy: (settings.retention.to_string(), hash(&settings.retention, &settings.zone)),
         });
     }
     catalog.configure_exports(records, now).await?;
@@ -238,7 +238,7 @@ fn retentions(settings: &Settings) -> Vec<Retention> {
         instance: instance.clone(),
         export: export.clone(),
         policy: policy.clone(),
-        policy_hash: hash(policy),
+        policy_hash: hash(policy, &settings.zone),
         zone: settings.zone.clone(),
     };
     let configured =
@@ -255,8 +255,10 @@ fn watched(settings: &Settings) -> Vec<(Name, Name)> {
     settings.instances.iter().map(|instance| (instance.name.clone(), name.clone())).collect()
 }
 
-fn hash(policy: &Policy) -> String {
-    let digest = Sha256Digest(Sha256::digest(policy.to_string()).into()).to_string();
+/// The zone belongs to it: other days and weeks make other buckets.
+fn hash(policy: &Policy, zone: &jiff::tz::TimeZone) -> String {
+    let text = format!("{policy} timezone={}", zone.iana_name().unwrap_or("unnamed"));
+    let digest = Sha256Digest(Sha256::digest(text).into()).to_string();
     digest.chars().take(16).collect()
 }
 
