@@ -65,6 +65,7 @@ impl Agenda {
         if let Some((step, due)) = entry.slot {
             self.due.entry(step).or_default().insert((due, id));
         }
+        *self.counts.entry(entry.archive.state.word()).or_default() += 1;
         if entry.occupies_account() {
             *self.occupied.entry(entry.archive.instance.clone()).or_default() += 1;
         }
@@ -77,6 +78,9 @@ impl Agenda {
             && let Some(queue) = self.due.get_mut(&step)
         {
             queue.remove(&(due, id));
+        }
+        if let Some(count) = self.counts.get_mut(&entry.archive.state.word()) {
+            *count = count.saturating_sub(1);
         }
         if entry.occupies_account()
             && let Some(count) = self.occupied.get_mut(&entry.archive.instance)

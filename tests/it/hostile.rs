@@ -7,7 +7,8 @@ use roma_sim::{CreatedJob, defaults};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::whole_life::{config, json, run};
+use super::whole_life::json;
+use crate::support::binary::{config, run};
 
 async fn simulator(knobs: Knobs) -> Simulator {
     Simulator::start(SimOptions { knobs, ..SimOptions::default() }).await.unwrap()

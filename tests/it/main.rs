@@ -4,6 +4,17 @@
 mod architecture;
 mod catalog;
 mod config;
+mod demo;
+mod downloading;
+mod fixtures;
 mod hostile;
+mod launching;
+mod polling;
+mod recovery;
+mod retention;
+mod schema;
+mod shutdown;
+mod storing;
+mod support;
 mod systemd;
 mod whole_life;

@@ -5,39 +5,9 @@ use std::process::Output;
 
 use roma_sim::{ContentSpec, JobSpec, JobState, SimOptions, Simulator, defaults};
 
-fn write_private(path: &Path, text: &str) {
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-}
+use crate::support::binary::{config, run};
 
-pub(super) fn config(directory: &Path, url: &str) -> PathBuf {
-    let (token, path) = (directory.join("token"), directory.join("config.toml"));
-    write_private(&token, defaults::TOKEN);
-    let text = format!(
-        "state_dir = \"{state}\"\n\
-         [[account]]\nname = \"ops\"\nauth = \"token\"\ntoken_file = \"{token}\"\n\
-         [[instance]]\nname = \"prod\"\naccount = \"ops\"\nendpoint = \"{url}\"\n\
-         project_id = \"{project}\"\ninstance_id = \"{instance}\"\n\
-         [[export]]\nname = \"nightly\"\ninstance = \"prod\"\n\
-         [limits]\nmin_free_space = \"1MiB\"\npoll_interval = \"50ms\"\n\
-         poll_interval_max = \"100ms\"\n",
-        state = directory.join("state").display(),
-        token = token.display(),
-        project = defaults::PROJECT_ID,
-        instance = defaults::INSTANCE_ID,
-    );
-    write_private(&path, &text);
-    path
-}
-
-pub(super) async fn run(config: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roma-archived"));
-    command.arg("--config").arg(config).args(arguments);
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
-}
-
-pub(super) fn json(output: &Output) -> serde_json::Value {
+pub(crate) fn json(output: &Output) -> serde_json::Value {
     assert!(output.status.success(), "{output:?}");
     serde_json::from_slice(&output.stdout).unwrap()
 }
