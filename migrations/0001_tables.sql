@@ -67,6 +67,7 @@ CREATE TABLE internal_archive (
     scope             TEXT, -- JSON {"apps":[..],"tasks":[..]}; NULL for a job started elsewhere
     revision          INTEGER NOT NULL,
     attempts          INTEGER NOT NULL,
+    unknown_polls     INTEGER NOT NULL DEFAULT 0, -- in a row
     downloads         INTEGER NOT NULL,
     at_rest           INTEGER NOT NULL CHECK (at_rest IN (0, 1)),
     scheduled_at_ms   INTEGER NOT NULL,

@@ -23,6 +23,13 @@ pub fn start(default: &str) {
     drop(started);
 }
 
+/// Why the daemon ends, as an error of the journal. Elsewhere the caller prints it.
+pub fn last_words(story: &str) {
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        tracing::error!("{story}");
+    }
+}
+
 fn journal() -> std::io::Result<tracing_journald::Layer> {
     use tracing_journald::{Priority, PriorityMappings};
     // The library's own mapping shows `info` as a bold "notice".

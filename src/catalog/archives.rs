@@ -35,7 +35,6 @@ pub(super) async fn apply_change(
         };
         archives.push(open_archive(db, &replacement, at, journal).await?);
     }
-    refresh_snapshot(db, changed.snapshot, at, journal).await?;
     archives.insert(0, changed);
     Ok(())
 }
@@ -110,6 +109,7 @@ async fn update_archive(
         .bind(millis(milestones.verified_at))
         .bind(millis(milestones.deleted_at))
         .bind(next.last_error.clone())
+        .bind(i64::from(next.unknown_polls))
         .execute(&mut *db)
         .await
         .map_err(failed)?;

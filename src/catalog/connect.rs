@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
-use sqlx::SqliteConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Access;
 use super::error::CatalogError;
@@ -62,30 +61,35 @@ pub(super) async fn check_sqlite(db: &mut SqliteConnection) -> Result<(), Catalo
     Ok(())
 }
 
+/// Makes sure that a file which holds something is a catalog, without changing it. One without a
+/// table is a catalog whose first start was cut short; its owner goes on from there.
+pub(super) async fn look_before_opening(path: &Path, access: Access) -> Result<(), CatalogError> {
+    let open_error = |source| CatalogError::Open { path: path.to_owned(), source };
+    let mut db = options(path, Access::Reader).connect().await.map_err(open_error)?;
+    let tables: Result<i64, _> =
+        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut db).await;
+    let identity = match tables.map_err(open_error)? {
+        0 if access == Access::Owner => Ok(()),
+        0 => Err(CatalogError::Missing { path: path.to_owned() }),
+        _ => check_identity(&mut db, path).await,
+    };
+    db.close().await.map_err(open_error)?;
+    identity
+}
+
 pub(super) async fn prepare(
     db: &mut SqliteConnection,
     path: &Path,
     access: Access,
 ) -> Result<(), CatalogError> {
     if access == Access::Command {
-        check_identity(db, path).await?;
         return require_schema(db, path).await;
-    }
-    if tables(db).await? > 0 {
-        check_identity(db, path).await?;
     }
     // Not `run`: its future cannot be moved between threads.
     MIGRATIONS
         .run_direct(None, db, false)
         .await
         .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })
-}
-
-async fn tables(db: &mut SqliteConnection) -> Result<i64, CatalogError> {
-    sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(db)
-        .await
-        .map_err(CatalogError::Read)
 }
 
 pub(super) async fn check_identity(
@@ -112,9 +116,10 @@ pub(super) async fn require_schema(
         .await
         .map_err(CatalogError::Read)?;
     let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    if applied < newest {
-        Err(CatalogError::OlderSchema { path: PathBuf::from(path) })
-    } else {
-        Ok(())
+    let path = || PathBuf::from(path);
+    match applied.cmp(&newest) {
+        std::cmp::Ordering::Less => Err(CatalogError::OlderSchema { path: path() }),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(CatalogError::NewerSchema { path: path() }),
     }
 }

@@ -54,6 +54,15 @@ pub enum CatalogError {
         /// The database file.
         path: PathBuf,
     },
+    /// The catalog is newer than this program.
+    #[error(
+        "the catalog {} was written by a newer version: use that one, or restore an older backup",
+        path.display()
+    )]
+    NewerSchema {
+        /// The database file.
+        path: PathBuf,
+    },
     /// The bundled SQLite lacks the fix of a corruption (ecosystem, SQLite 3.51.3).
     #[error("SQLite {0} is too old: 3.51.3 is the first without the WAL-reset corruption")]
     SqliteTooOld(String),
@@ -101,6 +110,14 @@ pub enum CatalogError {
 }
 
 impl CatalogError {
+    /// Whether the file is something else than a database of SQLite.
+    pub fn is_no_database(&self) -> bool {
+        /// `SQLITE_NOTADB`.
+        const NOT_A_DATABASE: &str = "26";
+        let Self::Open { source: sqlx::Error::Database(refusal), .. } = self else { return false };
+        refusal.code().is_some_and(|code| code == NOT_A_DATABASE)
+    }
+
     /// Whether the catalog itself failed, after which nothing may be done any more (exit 74); the
     /// others concern one archive.
     pub const fn is_fatal(&self) -> bool {

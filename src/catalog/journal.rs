@@ -100,6 +100,22 @@ impl Line {
             && self.from_state != self.to_state
     }
 
+    /// What a person reads where the fields are not shown: who, what, and why it went wrong.
+    fn sentence(&self) -> String {
+        let who = match self.archive {
+            Some(archive) => archive.to_string(),
+            None => self.snapshot.to_string(),
+        };
+        let what = self.event.replace('_', " ");
+        let why = ["/failure/message", "/message", "/reasons", "/deletion/reason"]
+            .iter()
+            .find_map(|place| self.detail.pointer(place)?.as_str());
+        match why {
+            Some(why) => format!("{who} {what}: {why}"),
+            None => format!("{who} {what}"),
+        }
+    }
+
     /// Writes the line to the log. Called only after the commit.
     pub(super) fn log(&self) {
         let archive = self.archive.map(|id| id.to_string());
@@ -120,7 +136,7 @@ impl Line {
                     state = self.to_state,
                     detail,
                     "{}",
-                    self.event.replace('_', " ")
+                    self.sentence()
                 )
             };
         }

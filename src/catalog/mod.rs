@@ -34,7 +34,10 @@ pub use record::{
 
 use crate::lifecycle::Archive;
 use crate::model::{ArchiveId, JobId, Name, PackageId, SnapshotId, Timestamp};
-use connect::{check_identity, check_sqlite, create_private, options, prepare, require_schema};
+use connect::{
+    check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
+    require_schema,
+};
 use writer::{Operation, Outcome, Request};
 
 /// The database file in the state directory.
@@ -63,7 +66,11 @@ impl Catalog {
     pub async fn open(state_dir: &Path, access: Access) -> Result<Self, CatalogError> {
         let path = state_dir.join(FILE_NAME);
         let open_error = |source| CatalogError::Open { path: path.clone(), source };
-        if access != Access::Owner && !path.exists() {
+        let holds_something = path.metadata().is_ok_and(|found| found.len() > 0);
+        if holds_something {
+            // Before anything is touched: opening it for writing would change another's file.
+            look_before_opening(&path, access).await?;
+        } else if access != Access::Owner {
             return Err(CatalogError::Missing { path });
         }
         let writer = if access == Access::Reader {

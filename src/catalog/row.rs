@@ -217,6 +217,7 @@ pub(super) fn archive(row: &SqliteRow) -> Result<Archive, CatalogError> {
         scheduled_at: Timestamp::from_millis(reader.get("scheduled_at_ms")?),
         revision: reader.get("revision")?,
         attempts: reader.count("attempts")?,
+        unknown_polls: reader.count("unknown_polls")?,
         downloads: reader.count("downloads")?,
         not_before: Timestamp::from_millis(reader.get("not_before_ms")?),
         state: reader.state()?,

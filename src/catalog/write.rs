@@ -1,5 +1,6 @@
 //! What each operation of the writer does inside its transaction.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::SqliteConnection;
@@ -37,8 +38,14 @@ pub(super) async fn perform(
     match operation {
         Operation::Commit(changes) => {
             let mut archives = Vec::with_capacity(changes.len());
+            let snapshots: BTreeSet<SnapshotId> =
+                changes.iter().map(|change| change.archive.snapshot).collect();
             for change in changes {
                 apply_change(db, change, at, journal, &mut archives).await?;
+            }
+            // Only once all is done: what a snapshot is in between happened to nobody.
+            for snapshot in snapshots {
+                refresh_snapshot(db, snapshot, at, journal).await?;
             }
             Ok(Outcome::Archives(archives))
         }
@@ -163,6 +170,8 @@ async fn plan(
             }
         }
         Planning::Postponed(failure, not_before) => {
+            let message = Some(failure.message.as_str());
+            record_failure(db, &found.instance, &found.export, at, message).await?;
             SnapshotEvent::PlanningPostponed { failure, not_before }
         }
         Planning::Failed(message) => {

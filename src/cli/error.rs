@@ -61,7 +61,7 @@ pub enum CliError {
 
 impl CliError {
     /// The documented exit code.
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) => Exit::Config,
             Self::Usage(_) => Exit::Usage,
@@ -79,9 +79,9 @@ impl CliError {
     }
 }
 
-const fn service_exit(error: &ServiceError) -> Exit {
+fn service_exit(error: &ServiceError) -> Exit {
     match error {
-        ServiceError::StateDir { .. } => Exit::CannotCreate,
+        ServiceError::StateDir { .. } | ServiceError::WrongUser { .. } => Exit::CannotCreate,
         ServiceError::Lock(LockError::Held { .. }) => Exit::Held,
         ServiceError::Client(_) => Exit::Config,
         ServiceError::Catalog(error) | ServiceError::Engine(EngineError::Catalog(error)) => {
@@ -93,12 +93,14 @@ const fn service_exit(error: &ServiceError) -> Exit {
     }
 }
 
-const fn catalog_exit(error: &CatalogError) -> Exit {
+fn catalog_exit(error: &CatalogError) -> Exit {
     match error {
         CatalogError::Foreign { .. }
         | CatalogError::BadRow { .. }
         | CatalogError::Migrate { .. }
-        | CatalogError::OlderSchema { .. } => Exit::Data,
+        | CatalogError::OlderSchema { .. }
+        | CatalogError::NewerSchema { .. } => Exit::Data,
+        error if error.is_no_database() => Exit::Data,
         CatalogError::Illegal { .. } | CatalogError::SqliteTooOld(_) => Exit::Bug,
         _ => Exit::Io,
     }

@@ -33,7 +33,12 @@ pub(super) fn json(mut answer: Value) -> Result<(), CliError> {
 
 /// Prints an error and what caused it, in one paragraph.
 pub(super) fn complain(error: &CliError) {
-    let mut text = format!("error: {error}");
+    note(&format!("error: {}", story(error)));
+}
+
+/// An error and what caused it.
+pub(super) fn story(error: &CliError) -> String {
+    let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         let below = error.to_string();
@@ -44,7 +49,7 @@ pub(super) fn complain(error: &CliError) {
         }
         cause = error.source();
     }
-    note(&text);
+    text
 }
 
 /// An empty table with these headings, as wide as the terminal at most.

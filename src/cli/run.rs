@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
 use super::error::CliError;
+use super::output;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
@@ -40,5 +41,9 @@ pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
     });
     // File work that outlasts the grace ends with the process.
     runtime.shutdown_background();
+    if let Err(error) = &result {
+        // Standard error has no priority in the journal; there this is the line that counts.
+        telemetry::last_words(&output::story(error));
+    }
     result.map(|()| Exit::Ok)
 }

@@ -28,6 +28,14 @@ const WAITING: &str = "\
 SELECT * FROM archives WHERE last_error IS NOT NULL AND next_attempt_at IS NOT NULL ORDER BY id
 LIMIT 20";
 
+/// Runs whose scope cannot be read yet: they have no archive that could show it.
+const UNPLANNED: &str = "\
+SELECT 's' || s.id AS run, s.export, s.instance, s.taken_at,
+    (SELECT json_extract(e.detail, '$.failure.message') FROM events AS e
+     WHERE e.snapshot_id = s.id AND e.event = 'planning_postponed'
+     ORDER BY e.seq DESC LIMIT 1) AS last_error
+FROM snapshots AS s WHERE s.state = 'open' AND s.parts IS NULL ORDER BY s.id LIMIT 20";
+
 pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError> {
     let state_dir = &loaded.settings.state_dir;
     let catalog = open::reader(state_dir).await?;
@@ -36,6 +44,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
     let losses = catalog.view(LOSSES, &[]).await?;
     let damaged = catalog.view(DAMAGED, &[]).await?;
     let waiting = catalog.view(WAITING, &[]).await?;
+    let unplanned = catalog.view(UNPLANNED, &[]).await?;
     let missed: Vec<String> = missed_objectives(&exports);
     let well = losses.rows.is_empty() && damaged.rows.is_empty() && missed.is_empty();
     let running = StateLock::is_held(state_dir);
@@ -51,6 +60,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
             "damaged": damaged.into_objects(),
             "missed_objectives": missed,
             "waiting": waiting.into_objects(),
+            "unplanned": unplanned.into_objects(),
         }))?;
     } else {
         let daemon = if running { "running" } else { "not running" };
@@ -74,6 +84,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
             &waiting,
             &["id", "state", "attempts", "next_attempt_at", "last_error"],
         )?;
+        section("not planned yet", &unplanned, &["run", "export", "taken_at", "last_error"])?;
         section("damaged", &damaged, &["id", "export", "path", "last_error"])?;
         section("lost", &losses, &["id", "export", "scheduled_at", "job_id", "last_error"])?;
         output::line("")?;

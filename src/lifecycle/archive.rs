@@ -47,6 +47,8 @@ pub struct Archive {
     pub revision: i64,
     /// Failed attempts of the present step.
     pub attempts: u32,
+    /// Times in a row that ROMA did not know the job.
+    pub unknown_polls: u32,
     /// GETs of the package that may have reached ROMA, in all.
     pub downloads: u32,
     /// The next step is not due before this moment.
@@ -70,6 +72,12 @@ impl Archive {
         let mut next = self.clone();
         next.state = transition(self.state.clone(), event)?;
         next.revision += 1;
+        next.unknown_polls = match event {
+            Event::PollPostponed { failure, .. } if failure.class == FailureClass::Gone => {
+                self.unknown_polls + 1
+            }
+            _ => 0,
+        };
         next.not_before = at;
         match event {
             Event::RequestPostponed { failure, not_before }

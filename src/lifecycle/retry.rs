@@ -114,7 +114,7 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
             _ => Event::RequestPostponed { failure, not_before },
         },
         State::Running { .. } => match failure.class {
-            FailureClass::Gone if exhausted(VANISHED_ATTEMPTS) => {
+            FailureClass::Gone if archive.unknown_polls + 1 >= VANISHED_ATTEMPTS => {
                 Event::PackageLost { cause: LossCause::JobVanished, message: failure.message }
             }
             FailureClass::Permanent if now.since(archive.began()) >= UNREADABLE_DEADLINE => {

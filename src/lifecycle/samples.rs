@@ -46,6 +46,7 @@ pub(super) fn archive(state: State) -> Archive {
         scheduled_at: noon(),
         revision: 0,
         attempts: 0,
+        unknown_polls: 0,
         downloads: 0,
         not_before: noon(),
         state,

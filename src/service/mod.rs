@@ -38,6 +38,20 @@ pub enum ServiceError {
         #[source]
         source: std::io::Error,
     },
+    /// Files made here would be out of reach for the daemon.
+    #[error(
+        "{} belongs to user {owner}, and this is user {we}: work there as its owner, for the \
+         service `sudo -u roma-archived roma-archived ...`",
+        path.display()
+    )]
+    WrongUser {
+        /// `state_dir`.
+        path: std::path::PathBuf,
+        /// Number of the user it belongs to.
+        owner: u32,
+        /// Number of the user that runs this.
+        we: u32,
+    },
     /// Another daemon works there, or the lock cannot be taken.
     #[error("cannot take over the state directory")]
     Lock(#[from] LockError),
@@ -262,13 +276,19 @@ fn hash(policy: &Policy, zone: &jiff::tz::TimeZone) -> String {
     digest.chars().take(16).collect()
 }
 
+/// Makes sure that the state directory is there and ours: a root that creates files in the
+/// service's directory would lock the service out.
 fn create_state_dir(path: &std::path::Path) -> Result<(), ServiceError> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(path)
-        .map_err(|source| ServiceError::StateDir { path: path.to_owned(), source })
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let failed = |source| ServiceError::StateDir { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(failed)?;
+    let owner = path.metadata().map_err(failed)?.uid();
+    let we = rustix::process::geteuid().as_raw();
+    if owner == we {
+        Ok(())
+    } else {
+        Err(ServiceError::WrongUser { path: path.to_owned(), owner, we })
+    }
 }
 
 #[cfg(test)]

@@ -180,3 +180,23 @@ async fn a_command_sees_the_daemons_writes_and_the_daemon_the_commands() {
     let (_, changed) = daemon.changed_since(seq).await.unwrap();
     assert_eq!(changed, [adopted]);
 }
+
+#[tokio::test]
+async fn a_file_of_something_else_is_refused_and_left_as_it_was() {
+    use sqlx::ConnectOptions;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut other = options.connect().await.unwrap();
+    sqlx::query("CREATE TABLE notes (text)").execute(&mut other).await.unwrap();
+    sqlx::Connection::close(other).await.unwrap();
+    let before = std::fs::read(&path).unwrap();
+    for access in [Access::Owner, Access::Command, Access::Reader] {
+        let error = Catalog::open(directory.path(), access).await.unwrap_err();
+        assert!(matches!(error, CatalogError::Foreign { .. }), "{error}");
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    std::fs::write(&path, b"not a database at all, but long enough to look like one").unwrap();
+    let error = Catalog::open(directory.path(), Access::Owner).await.unwrap_err();
+    assert!(error.is_no_database(), "{error:?}");
+}

@@ -158,6 +158,9 @@ async fn a_list_that_cannot_be_read_postpones_the_run() {
         server.script(Endpoint::Tasks, Fault::MalformedJson);
     }
     world.export().await;
+    world.run_due().await;
+    let error = world.column("SELECT last_error FROM exports WHERE name = 'nightly'").await;
+    assert!(error[0].contains("503"), "{error:?}");
     world.settle().await;
     assert_eq!(world.states().await, ["stored"]);
     let events = "SELECT event FROM events WHERE archive_id IS NULL ORDER BY seq";

@@ -70,3 +70,16 @@ async fn a_shrunken_newest_snapshot_suspends_deletion() {
     let kept = world.column("SELECT kept_because FROM snapshots WHERE id = 1").await;
     assert!(kept[0].contains("shrunk"), "{kept:?}");
 }
+
+#[tokio::test]
+async fn a_snapshot_of_several_parts_goes_as_one() {
+    let setup = Setup { schedule: Some("0 2 * * *"), policy: keep_last(1), ..Setup::default() };
+    let mut world = World::new(setup).await;
+    world.simulator.world().resize_instance(roma_sim::defaults::INSTANCE_ID, 50, 200);
+    world.live_through(Duration::from_hours(24 * 6)).await;
+    let events = "SELECT DISTINCT event FROM events WHERE archive_id IS NULL ORDER BY event";
+    let events = world.column(events).await;
+    assert!(events.contains(&"snapshot_trashed".to_owned()), "{events:?}");
+    assert!(!events.contains(&"snapshot_incomplete".to_owned()), "{events:?}");
+    world.check_oracle().await;
+}

@@ -237,6 +237,7 @@ impl World {
             state: State::Scheduled,
             revision: 0,
             attempts: 0,
+            unknown_polls: 0,
             downloads: 0,
             not_before: opened["at"].as_str().unwrap().parse().unwrap(),
             milestones: Milestones::default(),
