@@ -92,7 +92,7 @@ impl Catalog {
         let (sender, task) = match writer {
             Some(db) => {
                 let (sender, requests) = mpsc::channel(256);
-                (Some(sender), Some(tokio::spawn(writer::serve(db, requests))))
+                (Some(sender), Some(tokio::spawn(writer::serve(db, requests, access))))
             }
             None => (None, None),
         };

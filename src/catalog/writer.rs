@@ -10,6 +10,7 @@ use std::sync::Arc;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Access;
 use super::error::CatalogError;
 use super::journal::Line;
 use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
@@ -59,7 +60,11 @@ pub(super) struct Request {
 }
 
 /// Serves requests until every sender is gone, then closes the database.
-pub(super) async fn serve(mut connection: SqliteConnection, mut requests: mpsc::Receiver<Request>) {
+pub(super) async fn serve(
+    mut connection: SqliteConnection,
+    mut requests: mpsc::Receiver<Request>,
+    access: Access,
+) {
     while let Some(first) = requests.recv().await {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -67,7 +72,7 @@ pub(super) async fn serve(mut connection: SqliteConnection, mut requests: mpsc::
         {
             group.push(next);
         }
-        commit_group(&mut connection, group).await;
+        commit_group(&mut connection, group, access).await;
     }
     // Leaves little to read for the next start. The side files themselves stay, because the reading
     // connection outlives this one: a reader without write access could not make them.
@@ -82,10 +87,10 @@ pub(super) async fn serve(mut connection: SqliteConnection, mut requests: mpsc::
 
 /// Runs a group in one transaction. An operation that is refused leaves no trace and does not
 /// disturb the others; a transaction that fails fails for all of them.
-async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>) {
+async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>, access: Access) {
     let mut replies = Vec::with_capacity(group.len());
     let mut journal = Vec::new();
-    let result = transact(connection, group, &mut replies, &mut journal).await;
+    let result = transact(connection, group, access, &mut replies, &mut journal).await;
     if result.is_ok() {
         journal.iter().for_each(Line::log);
     }
@@ -104,6 +109,7 @@ type Reply = (oneshot::Sender<Result<Outcome, CatalogError>>, Result<Outcome, Ca
 async fn transact(
     connection: &mut SqliteConnection,
     group: Vec<Request>,
+    access: Access,
     replies: &mut Vec<Reply>,
     journal: &mut Vec<Line>,
 ) -> Result<(), Arc<sqlx::Error>> {
@@ -116,9 +122,16 @@ async fn transact(
         return Ok(());
     }
     let mut group = group.into_iter();
-    let mut transaction = match connection.begin_with("BEGIN IMMEDIATE").await {
-        Ok(transaction) => transaction,
-        Err(error) => return Err(fail_rest(error, group, replies)),
+    // Somebody else writes, perhaps a person in a shell. Nothing is done yet, so waiting is safe,
+    // and ending the daemon for it would cut off every running download.
+    let mut transaction = loop {
+        match connection.begin_with("BEGIN IMMEDIATE").await {
+            Ok(transaction) => break transaction,
+            Err(error) if access == Access::Owner && is_busy(&error) => {
+                tracing::warn!("another program keeps the catalog locked; waiting for it");
+            }
+            Err(error) => return Err(fail_rest(error, group, replies)),
+        }
     };
     while let Some(request) = group.next() {
         let Request { operation, at, reply } = request;
@@ -151,6 +164,12 @@ async fn transact(
         }
     }
     transaction.commit().await.map_err(Arc::new)
+}
+
+/// `SQLITE_BUSY` and its extended codes: the lock was not to be had within the busy timeout.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 fn fail_rest(
