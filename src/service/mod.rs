@@ -111,6 +111,21 @@ async fn serve(
     engine.recover().await?;
     systemd.ready(&engine.summary());
     tracing::info!(status = engine.summary(), "ready");
+    let worked = work(engine, options, systemd, shutdown).await;
+    if let Err(error) = &worked {
+        tracing::error!(error = %error, "stopping because of this");
+    }
+    let drained = drain(engine, systemd, grace).await;
+    worked.and(drained)
+}
+
+/// Works until the shutdown, or with `once` until every archive is at rest.
+async fn work(
+    engine: &mut Engine,
+    options: &Options,
+    systemd: &mut Systemd,
+    shutdown: &CancellationToken,
+) -> Result<(), EngineError> {
     while !shutdown.is_cancelled() {
         let wake = engine.pass().await?;
         systemd.alive(engine.summary());
@@ -125,10 +140,12 @@ async fn serve(
             result = engine.step_finished() => result?,
         }
     }
-    drain(engine, systemd, grace).await
+    Ok(())
 }
 
-/// Lets running steps finish, as long as the grace lasts.
+/// Lets running steps finish, as long as the grace lasts. Also when one of them, or the catalog,
+/// has failed: a download that is cut off may be a package lost, and one that is whole in staging
+/// is adopted by the next start, recorded or not.
 async fn drain(
     engine: &mut Engine,
     systemd: &mut Systemd,
@@ -140,10 +157,11 @@ async fn drain(
     systemd.stopping(&status, grace);
     // Shutdown is about real time, whatever the clock of the archives says.
     let finished = tokio::time::timeout(grace, async {
+        let mut result = Ok(());
         while engine.is_busy() {
-            engine.step_finished().await?;
+            result = result.and(engine.step_finished().await);
         }
-        Ok(())
+        result
     });
     if let Ok(result) = finished.await {
         return result;
