@@ -3,13 +3,12 @@
 
 use sqlx::{Row, SqliteConnection};
 
-use super::error::CatalogError;
+use super::error::{CatalogError, failed};
 use super::exports::record_failure;
 use super::journal::Line;
 use super::record::Change;
 use super::row::{self, StateColumns};
 use super::sql;
-use super::write::failed;
 use crate::lifecycle::{Archive, Event, Part, SnapshotState, StateWord, summarize};
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
 

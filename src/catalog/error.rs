@@ -131,3 +131,14 @@ impl CatalogError {
         )
     }
 }
+
+/// A statement that breaks a promise of the schema concerns one archive; any other that fails means
+/// that the catalog cannot be written.
+pub(super) fn failed(error: sqlx::Error) -> CatalogError {
+    match &error {
+        sqlx::Error::Database(refusal) if refusal.kind() != sqlx::error::ErrorKind::Other => {
+            CatalogError::Constraint(error)
+        }
+        _ => CatalogError::Write(Arc::new(error)),
+    }
+}

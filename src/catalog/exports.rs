@@ -2,10 +2,9 @@
 
 use sqlx::SqliteConnection;
 
-use super::error::CatalogError;
+use super::error::{CatalogError, failed};
 use super::record::{ExportRecord, VerdictNote};
 use super::sql;
-use super::write::failed;
 use crate::model::{Name, Timestamp};
 
 pub(super) async fn configure_export(

@@ -18,6 +18,7 @@ mod connect;
 mod error;
 mod exports;
 mod journal;
+mod operation;
 mod read;
 mod record;
 mod row;
@@ -38,7 +39,8 @@ use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
     require_schema,
 };
-use writer::{Operation, Outcome, Request};
+use operation::{Operation, Outcome};
+use writer::Request;
 
 /// The database file in the state directory.
 pub const FILE_NAME: &str = "catalog.db";

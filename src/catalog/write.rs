@@ -1,33 +1,21 @@
 //! What each operation of the writer does inside its transaction.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use sqlx::SqliteConnection;
 
 use super::archives::{
     NewArchive, apply, apply_change, open_archive, refresh_snapshot, write_event,
 };
-use super::error::CatalogError;
+use super::error::{CatalogError, failed};
 use super::exports::{configure_export, note_verdict, record_failure, set_due};
 use super::journal::Line;
+use super::operation::{Operation, Outcome};
 use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
 use super::row;
 use super::sql;
-use super::writer::{Operation, Outcome};
 use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState};
 use crate::model::{Name, SnapshotId, Timestamp, WATCHED_EXPORT};
-
-/// A statement that breaks a promise of the schema concerns one archive; any other that fails means
-/// that the catalog cannot be written.
-pub(super) fn failed(error: sqlx::Error) -> CatalogError {
-    match &error {
-        sqlx::Error::Database(refusal) if refusal.kind() != sqlx::error::ErrorKind::Other => {
-            CatalogError::Constraint(error)
-        }
-        _ => CatalogError::Write(Arc::new(error)),
-    }
-}
 
 pub(super) async fn perform(
     db: &mut SqliteConnection,

@@ -13,44 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::Access;
 use super::error::CatalogError;
 use super::journal::Line;
-use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
+use super::operation::{Operation, Outcome};
 use super::write;
-use crate::lifecycle::Archive;
-use crate::model::{Name, SnapshotId, Timestamp};
+use crate::model::Timestamp;
 
 /// Operations in one transaction, at most.
 const GROUP: usize = 256;
-
-/// What can be written.
-pub(super) enum Operation {
-    Commit(Vec<Change>),
-    OpenSnapshot(NewSnapshot),
-    Plan(SnapshotId, Planning),
-    Adopt(Adoption),
-    ConfigureExports(Vec<ExportRecord>),
-    SkipTo {
-        instance: Name,
-        export: Name,
-        next_due: Option<Timestamp>,
-    },
-    NoteVerdicts(Vec<VerdictNote>),
-    Stamp {
-        key: &'static str,
-        value: String,
-        replace: bool,
-    },
-    /// Not a write: whether *another* connection has written. Only this connection can tell.
-    DataVersion,
-}
-
-/// What came of an operation.
-pub(super) enum Outcome {
-    Done,
-    Archives(Vec<Archive>),
-    Snapshot(SnapshotId),
-    Adopted(Box<Adopted>),
-    DataVersion(i64),
-}
 
 /// An operation on its way to the writer.
 pub(super) struct Request {

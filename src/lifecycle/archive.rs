@@ -1,6 +1,6 @@
 //! One archive: everything the catalog knows of it, and how an event changes it.
 
-use super::retry::FailureClass;
+use super::failure::FailureClass;
 use super::state::{Event, State};
 use super::transition::{IllegalTransition, transition};
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};

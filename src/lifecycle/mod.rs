@@ -10,6 +10,7 @@
 //! outside may or may not have happened. Every other state is a fact.
 
 mod archive;
+mod failure;
 mod retry;
 #[cfg(test)]
 mod samples;
@@ -19,9 +20,9 @@ mod step;
 mod transition;
 
 pub use archive::{Archive, Milestones};
+pub use failure::{Effect, Failure, FailureClass};
 pub use retry::{
-    Effect, Failure, FailureClass, Pace, REQUEST_ATTEMPTS, after_failure, backoff, poll_delay,
-    replacement_generation,
+    Pace, REQUEST_ATTEMPTS, after_failure, backoff, poll_delay, replacement_generation,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
 pub use state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};

@@ -6,7 +6,7 @@ use proptest::strategy::{Union, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use super::archive::{Archive, Milestones};
-use super::retry::{Effect, Failure, FailureClass};
+use super::failure::{Effect, Failure, FailureClass};
 use super::state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
 use crate::model::{
     ArchiveId, Content, Format, JobId, Method, PackageId, Scope, Sha256Digest, SnapshotId,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::retry::Failure;
+use super::failure::Failure;
 use super::state::StateWord;
 use crate::model::{Timestamp, UnknownWord};
 

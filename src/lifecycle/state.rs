@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::retry::Failure;
+use super::failure::Failure;
 use crate::model::{
     ArchiveId, Content, Format, JobId, PackageId, StoredFile, Timestamp, UnknownWord,
 };

@@ -1,8 +1,8 @@
 //! What may follow what. Every pair not named here is refused, so a wrong event can never quietly
 //! rewrite history.
 
+use super::failure::{Effect, Failure, FailureClass};
 use super::state::{Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
-use crate::lifecycle::retry::{Effect, Failure, FailureClass};
 use crate::model::{Content, Format, Timestamp};
 
 /// An event met a state that it cannot follow. Always a bug, or a second writer.

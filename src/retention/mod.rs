@@ -9,7 +9,9 @@
 mod naive;
 mod plan;
 mod policy;
+mod reason;
 mod rules;
 
-pub use plan::{Circumstances, Reason, SnapshotFacts, Verdict, plan};
+pub use plan::{Circumstances, SnapshotFacts, Verdict, plan};
 pub use policy::{Count, CountRule, Period, Policy, WithinRule};
+pub use reason::Reason;

@@ -1,12 +1,12 @@
 //! The plan: one verdict a snapshot, each with its reasons.
 
 use std::cmp::Reverse;
-use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
-use super::policy::{Period, Policy};
+use super::policy::Policy;
+use super::reason::Reason;
 use super::rules::keep_reasons;
 use crate::lifecycle::SnapshotState;
 use crate::model::{SnapshotId, Timestamp};
@@ -53,95 +53,6 @@ pub struct Verdict {
     pub keep: bool,
     /// At least one: the rules and guards that keep it, or the rule that removes it.
     pub reasons: Vec<Reason>,
-}
-
-/// Why a snapshot stays or goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// A counting rule: the `number`-th of its buckets, `of` all it has (`None`: unlimited).
-    Counted {
-        /// `None` for `keep_last`.
-        period: Option<Period>,
-        /// 1 for the newest.
-        number: u32,
-        /// The rule's budget.
-        of: Option<u32>,
-        /// Kept because the rule has budget left and nothing older exists.
-        oldest: bool,
-    },
-    /// A window before the newest snapshot.
-    Within {
-        /// `None` for `keep_within`.
-        period: Option<Period>,
-        /// Kept because nothing older exists.
-        oldest: bool,
-    },
-    /// The policy has no keep rule.
-    NoRule,
-    /// Dated later than the clock.
-    Future,
-    /// A part is missing; it neither counts nor is removed by counting rules.
-    Incomplete,
-    /// A person holds it.
-    Pinned(String),
-    /// One of the newest `min_keep`.
-    MinKeep(u32),
-    /// The newest complete snapshot of an export is never deleted.
-    NewestGood,
-    /// The clock cannot be trusted.
-    ClockDoubt(String),
-    /// The newest snapshot is empty or shrunk by more than half: nothing goes until somebody knows
-    /// why.
-    NewestAnomalous,
-    /// The policy changed a short while ago and only plans until then.
-    PolicyGrace(Timestamp),
-    /// This sweep has deleted enough.
-    SweepFull(u32),
-    /// No keep rule holds it any more.
-    NotKept,
-    /// Older than `max_age`.
-    MaxAge,
-    /// More than `max_count`.
-    MaxCount(u64),
-    /// More than `max_total_size`.
-    MaxTotalSize(u64),
-    /// Incomplete, a complete successor exists, and it is older than `max_age`.
-    IncompleteExpired,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Counted { period, number, of, oldest } => {
-                let name = period.map_or("last", Period::adverb);
-                let prefix = if *oldest { "oldest " } else { "" };
-                match of {
-                    Some(of) => write!(f, "{prefix}{name} {number}/{of}"),
-                    None => write!(f, "{prefix}{name} {number}"),
-                }
-            }
-            Self::Within { period, oldest } => {
-                let prefix = if *oldest { "oldest " } else { "" };
-                let name = period.map_or(String::new(), |p| format!(" {}", p.adverb()));
-                write!(f, "{prefix}within{name}")
-            }
-            Self::NoRule => f.write_str("no keep rule"),
-            Self::Future => f.write_str("dated in the future"),
-            Self::Incomplete => f.write_str("incomplete"),
-            Self::Pinned(name) => write!(f, "pinned: {name}"),
-            Self::MinKeep(count) => write!(f, "min_keep {count}"),
-            Self::NewestGood => f.write_str("newest good snapshot"),
-            Self::ClockDoubt(why) => write!(f, "clock not trustworthy: {why}"),
-            Self::NewestAnomalous => f.write_str("newest snapshot is empty or shrunk by half"),
-            Self::PolicyGrace(until) => write!(f, "policy changed, only planned until {until}"),
-            Self::SweepFull(count) => write!(f, "only {count} deletions a sweep"),
-            Self::NotKept => f.write_str("no rule keeps it"),
-            Self::MaxAge => f.write_str("older than max_age"),
-            Self::MaxCount(count) => write!(f, "more than max_count {count}"),
-            Self::MaxTotalSize(bytes) => write!(f, "more than max_total_size {bytes}"),
-            Self::IncompleteExpired => f.write_str("incomplete and older than max_age"),
-        }
-    }
 }
 
 /// A snapshot on its way through the rules.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::retention::Period;
 
 use jiff::{Span, ToSpan as _};
 use proptest::prelude::*;

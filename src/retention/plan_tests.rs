@@ -2,7 +2,7 @@ use super::*;
 
 use jiff::Span;
 
-use crate::retention::{Count, CountRule, WithinRule};
+use crate::retention::{Count, CountRule, Period, WithinRule};
 
 /// A plan written down by hand: what the policy is, when it is asked, and where.
 struct Case {

@@ -3,8 +3,8 @@
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
-use super::plan::Reason;
 use super::policy::{Count, CountRule, Period, Policy, WithinRule};
+use super::reason::Reason;
 use crate::model::Timestamp;
 
 /// The bucket a moment falls into. Two keys are equal exactly if the bucket is the same.

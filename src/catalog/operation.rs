@@ -1,0 +1,36 @@
+//! What the writer is asked to do, and what comes of it.
+
+use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
+use crate::lifecycle::Archive;
+use crate::model::{Name, SnapshotId, Timestamp};
+
+/// What can be written.
+pub(super) enum Operation {
+    Commit(Vec<Change>),
+    OpenSnapshot(NewSnapshot),
+    Plan(SnapshotId, Planning),
+    Adopt(Adoption),
+    ConfigureExports(Vec<ExportRecord>),
+    SkipTo {
+        instance: Name,
+        export: Name,
+        next_due: Option<Timestamp>,
+    },
+    NoteVerdicts(Vec<VerdictNote>),
+    Stamp {
+        key: &'static str,
+        value: String,
+        replace: bool,
+    },
+    /// Not a write: whether *another* connection has written. Only this connection can tell.
+    DataVersion,
+}
+
+/// What came of an operation.
+pub(super) enum Outcome {
+    Done,
+    Archives(Vec<Archive>),
+    Snapshot(SnapshotId),
+    Adopted(Box<Adopted>),
+    DataVersion(i64),
+}
