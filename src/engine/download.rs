@@ -6,6 +6,7 @@
 //! about the job before another GET.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::failure::{self, EngineError, of_vault};
 use super::shell::{Changed, Shell};
@@ -22,6 +23,9 @@ const WAITING_CHUNKS: usize = 16;
 /// A package that was not expected to be large may still be three times the largest recent one.
 const ROOM_FACTOR: u64 = 3;
 
+/// What a download under way may still take: the package as it comes, and packed.
+const PROMISE_FACTOR: u64 = 2;
+
 /// So many bodies of one package that cannot prove themselves whole are set aside.
 const UNPROVEN_KEPT: u32 = 4;
 
@@ -35,7 +39,9 @@ enum Transfer {
 pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
     let State::Ready(offer) = &archive.state else { return Ok(vec![archive]) };
     let package = offer.package.clone();
-    let receiver = match preflight(shell, &archive).await? {
+    let expected = shell.catalog.largest_recent(&archive.instance).await?;
+    let room = Room::promise(shell, expected);
+    let receiver = match preflight(shell, &archive, &room).await? {
         Preflight::Ready(receiver) => receiver,
         Preflight::NotReady(failure) => return shell.fail(&archive, failure).await,
         Preflight::AlreadyThere(staged) => return adopt(shell, &archive, staged).await,
@@ -56,18 +62,51 @@ enum Preflight {
     AlreadyThere(Staged),
 }
 
+/// Room that a download counts on until it ends. Downloads begin together, and without this each
+/// of them would find the same room free.
+struct Room {
+    shell: Arc<Shell>,
+    /// What must be free for it to begin, in bytes.
+    needed: u64,
+    /// What downloads under way count on, in bytes.
+    promised: u64,
+    own: u64,
+}
+
+impl Room {
+    fn promise(shell: &Arc<Shell>, expected: u64) -> Self {
+        let own = expected.saturating_mul(PROMISE_FACTOR);
+        let promised = shell.promised.fetch_add(own, Ordering::Relaxed);
+        let needed = expected
+            .saturating_mul(ROOM_FACTOR)
+            .saturating_add(promised)
+            .saturating_add(shell.limits.min_free_bytes);
+        Self { shell: shell.clone(), needed, promised, own }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shell.promised.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
 /// Proves that nothing on this side can waste the package.
-async fn preflight(shell: &Arc<Shell>, archive: &Archive) -> Result<Preflight, EngineError> {
+async fn preflight(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    room: &Room,
+) -> Result<Preflight, EngineError> {
     if let Err(error) = shell.roma.ready_credential(&archive.instance, shell.clock.now()).await {
         return Ok(Preflight::NotReady(error.into_failure()));
     }
-    let expected = shell.catalog.largest_recent(&archive.instance).await?;
-    let needed = shell.limits.min_free_bytes.saturating_add(expected.saturating_mul(ROOM_FACTOR));
+    let (needed, promised) = (room.needed, room.promised);
     match shell.blocking(crate::vault::Vault::free_bytes).await {
         Ok(free) if free < needed => {
             let message = format!(
-                "{free} bytes are free, {needed} are wanted (limits.min_free_space and three times \
-                 the largest recent package): the package stays at ROMA until there is room"
+                "{free} bytes are free, {needed} are wanted (limits.min_free_space, three times \
+                 the largest recent package, and {promised} for downloads under way): the \
+                 package stays at ROMA until there is room"
             );
             return Ok(Preflight::NotReady(failure::local(message)));
         }

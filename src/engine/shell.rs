@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
@@ -28,6 +29,8 @@ pub struct Shell {
     pub limits: Limits,
     /// How packages are compressed.
     pub pack: Pack,
+    /// Room on the disk that running downloads count on, in bytes.
+    pub promised: AtomicU64,
     /// ROMA's identifier of each configured instance, for the manifests.
     pub instance_ids: HashMap<Name, String>,
 }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -202,6 +203,7 @@ async fn assemble(
         clock: options.clock.clone(),
         limits: settings.limits,
         pack: settings.pack,
+        promised: AtomicU64::new(0),
         instance_ids,
     };
     Ok((Engine::new(shell, assignment), catalog))

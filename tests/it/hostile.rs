@@ -1,11 +1,21 @@
 //! The compiled binary against a server that breaks off, forgets and overtakes: no package that
 //! arrived is given up, and none is put at risk by the daemon itself.
 
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roma_archived::catalog::{Access, Catalog};
+use roma_archived::clock::Clock;
+use roma_archived::service::{self, Options};
+use roma_archived::vault::{Disk, DiskFile, OsDisk};
 use roma_sim::knobs::{ConsumePoint, DownloadFraming, SpentJob};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator};
 use roma_sim::{CreatedJob, defaults};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::whole_life::json;
 use crate::support::binary::{config, run};
@@ -92,4 +102,72 @@ async fn an_export_waits_until_an_adopted_job_was_looked_at() {
         }
         simulator.stop().await;
     }
+}
+
+/// A disk on which there is always as much room as here.
+#[derive(Debug)]
+struct Tight(u64);
+
+impl Disk for Tight {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        OsDisk.create_new(path)
+    }
+    fn sync_file(&self, path: &Path) -> io::Result<()> {
+        OsDisk.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir(path)
+    }
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn downloads_do_not_count_on_the_same_room() {
+    let simulator = simulator(Knobs::default()).await;
+    let content = ContentSpec::Random { bytes: 1_000_000 };
+    let first = ready_job(&simulator, content.clone());
+    let (directory, archives) = archives_after(&simulator, &[first.job_id]).await;
+    assert_eq!(archives[0]["state"], "stored");
+    let config = directory.path().join("config.toml");
+    let jobs: Vec<String> = (0..4).map(|_| ready_job(&simulator, content.clone()).job_id).collect();
+    let mut watch = vec!["watch", "prod"];
+    watch.extend(jobs.iter().map(String::as_str));
+    assert!(run(&config, &watch).await.status.success());
+    // Room for two: three packages and the reserve, and what one under way may take.
+    let options = Options {
+        once: true,
+        check_interval: Duration::from_secs(1),
+        clock: Clock::System,
+        disk: Arc::new(Tight((1 << 20) + 5_000_000)),
+    };
+    let settings = roma_archived::config::load(&config).unwrap().settings;
+    simulator.world().script_always(Endpoint::Download, Fault::Stall { bytes: 1, ms: 300 });
+    let daemon = service::run(settings, options, CancellationToken::new());
+    tokio::pin!(daemon);
+    let catalog = Catalog::open(&directory.path().join("state"), Access::Reader).await.unwrap();
+    let mut most = 0;
+    let look = async || {
+        let sql = "SELECT count(*) FROM archives WHERE state = 'downloading'";
+        Clock::System.sleep_until(Clock::System.now().plus(Duration::from_millis(5))).await;
+        catalog.view(sql, &[]).await.unwrap().rows[0][0].as_u64().unwrap()
+    };
+    loop {
+        tokio::select! {
+            result = &mut daemon => break result.unwrap(),
+            now = look() => most = most.max(now),
+        }
+    }
+    assert_eq!(most, 2);
+    simulator.stop().await;
 }
