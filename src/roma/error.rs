@@ -179,8 +179,9 @@ pub fn classify(call: Call, status: u16, code: Option<ErrorCode>) -> (FailureCla
         (Call::Download, 400 | 403 | 404 | 410) | (Call::Job, 404 | 410) => (Gone, NotDone),
         (_, 401) => (Unauthorized, NotDone),
         (_, 429) => (Throttled, NotDone),
-        (_, 409 | 503) => (Transient, NotDone),
+        // Whoever answers 5xx, a proxy perhaps, does not say how far the GET came (contract U2).
         (_, 408) | (Call::Download, _) => (Transient, Unknown),
+        (_, 409 | 503) => (Transient, NotDone),
         (_, 300..=499) => (Permanent, NotDone),
         _ => (Transient, Unknown),
     };
@@ -189,7 +190,9 @@ pub fn classify(call: Call, status: u16, code: Option<ErrorCode>) -> (FailureCla
     // (contract U23).
     let from_service = code.is_some_and(|code| code.speaker == Speaker::Roma);
     match (call, class) {
-        (Call::Download, Unauthorized | Throttled | Busy) if from_service => (class, Unknown),
+        (Call::Download, Unauthorized | Throttled | Busy | Transient) if from_service => {
+            (class, Unknown)
+        }
         (Call::Download, Permanent) if from_service => (Gone, Unknown),
         _ => (class, effect),
     }
@@ -237,7 +240,10 @@ mod tests {
             (Call::Download, 400, "", Gone, NotDone),
             (Call::Download, 410, "", Gone, NotDone),
             (Call::Download, 502, "APIGW.0201", Transient, Unknown),
-            (Call::Download, 503, "", Transient, NotDone),
+            (Call::Download, 503, "", Transient, Unknown),
+            (Call::Download, 503, "APIGW.0613", Transient, NotDone),
+            (Call::Download, 400, "ROMA.10010", Transient, Unknown),
+            (Call::List, 503, "", Transient, NotDone),
             (Call::Download, 408, "", Transient, Unknown),
             (Call::Download, 302, "", Transient, Unknown),
         ];
