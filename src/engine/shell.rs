@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
@@ -13,6 +14,9 @@ use crate::model::Name;
 use crate::roma::Roma;
 use crate::settings::{Limits, Pack};
 use crate::vault::Vault;
+
+/// After the catalog refused a change, before its step is tried again.
+const AFTER_REFUSAL: Duration = Duration::from_mins(1);
 
 /// The adapters, shared by all steps.
 #[derive(Debug)]
@@ -91,7 +95,14 @@ impl Shell {
             tracing::error!(archive.id = %archive.id, error = %super::failure::chain(error),
                 "the catalog refused a change");
         }
-        Ok(self.catalog.archive(archive.id).await?.into_iter().collect())
+        let mut found = self.catalog.archive(archive.id).await?;
+        if !matches!(error, CatalogError::Stale(_))
+            && let Some(found) = &mut found
+        {
+            // The same would be refused again: not at once.
+            found.not_before = found.not_before.max(self.clock.now().plus(AFTER_REFUSAL));
+        }
+        Ok(found.into_iter().collect())
     }
 
     /// Runs file work on a blocking thread. A panic in it is the step's panic.
