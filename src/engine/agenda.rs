@@ -28,13 +28,25 @@ struct Entry {
 }
 
 impl Agenda {
-    /// Takes an archive as it is now. One that is at rest is forgotten.
+    /// Takes an archive as it is now. One that is at rest is forgotten; one that is known already
+    /// as it is later, because a look at the catalog came first, is left alone.
     pub(super) fn put(&mut self, archive: Archive) {
         self.put_not_before(archive, Timestamp::from_millis(i64::MIN));
     }
 
+    /// Takes an archive that a task has made or changed besides its own. If a look at the catalog
+    /// came first, it may be under way already.
+    pub(super) fn put_if_newer(&mut self, archive: Archive) {
+        if self.revision(archive.id).is_none_or(|known| known < archive.revision) {
+            self.put(archive);
+        }
+    }
+
     /// Like [`Agenda::put`], but its step is not due before `earliest`.
     pub(super) fn put_not_before(&mut self, archive: Archive, earliest: Timestamp) {
+        if self.revision(archive.id).is_some_and(|known| known > archive.revision) {
+            return;
+        }
         let polls = self.remove(archive.id).map_or(0, |entry| entry.polls);
         let slot = next_step(&archive).map(|(step, due)| (step, due.max(earliest)));
         let in_doubt = matches!(archive.state, State::Requesting | State::Downloading(_));
@@ -163,5 +175,88 @@ impl Entry {
         }
         let looked_at = self.polls > 0 || archive.attempts > 0;
         !looked_at || archive.milestones.ready_at.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifecycle::Milestones;
+    use crate::model::{JobId, Scope, SnapshotId};
+
+    const NOW: i64 = 1_800_000_000_000;
+
+    fn archive(revision: i64, state: State) -> Archive {
+        Archive {
+            id: ArchiveId(1),
+            snapshot: SnapshotId(1),
+            instance: "prod".parse().unwrap(),
+            export: "nightly".parse().unwrap(),
+            part: 1,
+            generation: 0,
+            replaces: None,
+            scope: Some(Scope::default()),
+            scheduled_at: Timestamp::from_millis(NOW),
+            revision,
+            attempts: 0,
+            unknown_polls: 0,
+            downloads: 0,
+            not_before: Timestamp::from_millis(NOW),
+            state,
+            milestones: Milestones::default(),
+            last_error: None,
+        }
+    }
+
+    fn running() -> State {
+        State::Running { job: JobId::new("j").unwrap() }
+    }
+
+    fn due(agenda: &mut Agenda, step: Step) -> Option<Archive> {
+        agenda.take_due(step, Timestamp::from_millis(NOW), |_, _| true)
+    }
+
+    #[test]
+    fn what_a_look_at_the_catalog_found_first_is_not_taken_twice() {
+        let mut agenda = Agenda::default();
+        agenda.put(archive(0, State::Scheduled));
+        let taken = due(&mut agenda, Step::Request).unwrap();
+        agenda.hold(taken);
+        // The planning that opened it is taken in only now.
+        agenda.put_if_newer(archive(0, State::Scheduled));
+        assert_eq!(due(&mut agenda, Step::Request), None);
+        assert!(agenda.occupies(&"prod".parse().unwrap()));
+        agenda.put(archive(2, running()));
+        // A step that was refused has seen it as it was a moment ago.
+        agenda.put(archive(1, State::Requesting));
+        assert!(due(&mut agenda, Step::Poll).is_some());
+    }
+
+    #[test]
+    fn an_adopted_job_occupies_its_account_until_the_first_look() {
+        let instance = "prod".parse().unwrap();
+        let pace = Pace { poll_interval: Duration::ZERO, poll_interval_max: Duration::ZERO };
+        let adopted = Archive { scope: None, ..archive(1, running()) };
+        let mut agenda = Agenda::default();
+        agenda.put(adopted.clone());
+        assert!(agenda.occupies(&instance));
+        let taken = due(&mut agenda, Step::Poll).unwrap();
+        assert!(agenda.occupies(&instance));
+        agenda.poll_again(taken, pace, Timestamp::from_millis(NOW));
+        assert!(!agenda.occupies(&instance), "ROMA says itself when it is busy");
+        // A package that waited once may wait still.
+        let ready_at = Some(Timestamp::from_millis(NOW));
+        let milestones = Milestones { ready_at, ..Milestones::default() };
+        agenda.put(Archive { revision: 4, milestones, ..adopted });
+        assert!(agenda.occupies(&instance));
+        agenda.put(Archive {
+            revision: 5,
+            ..archive(
+                5,
+                State::Failed { job: None, cause: crate::lifecycle::FailureCause::Refused },
+            )
+        });
+        assert!(!agenda.occupies(&instance));
+        assert!(agenda.is_at_rest());
     }
 }

@@ -30,7 +30,7 @@ pub use sweep::Retention;
 
 use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
 use crate::lifecycle::{Archive, State, StateWord, Step};
-use crate::model::Timestamp;
+use crate::model::{ArchiveId, Timestamp};
 use agenda::Agenda;
 use assignment::account_is_free;
 use planning::Planned;
@@ -130,8 +130,8 @@ impl Engine {
         };
         match joined {
             Ok((task, finished)) => {
-                self.about.remove(&task);
-                self.take_in(finished)
+                let own = self.about.remove(&task).and_then(Task::archive);
+                self.take_in(finished, own)
             }
             Err(error) => match self.about.remove(&error.id()) {
                 Some(about) => self.after_panic(about, &error).await,
@@ -313,25 +313,27 @@ impl Engine {
         self.about.values().filter(|task| which(task)).count()
     }
 
-    fn take_in(&mut self, finished: Finished) -> Result<(), EngineError> {
+    fn take_in(&mut self, finished: Finished, own: Option<ArchiveId>) -> Result<(), EngineError> {
         let now = self.shell.clock.now();
         match finished {
             Finished::Step(outcome) => match outcome? {
-                step::Outcome::Changed(archives) => self.take_archives(archives, now),
+                step::Outcome::Changed(archives) => self.take_archives(archives, own, now),
                 step::Outcome::StillRunning(archive) => {
                     self.agenda.poll_again(*archive, self.shell.limits.pace, now);
                 }
             },
             Finished::Planning(planned) => match planned? {
-                Planned::Done(archives) => self.take_archives(archives, now),
+                Planned::Done(archives) => self.take_archives(archives, own, now),
                 Planned::Later(snapshot) => self.to_plan.push(snapshot),
             },
-            Finished::Sweep(trashed) => self.take_archives(trashed?, now),
+            Finished::Sweep(trashed) => self.take_archives(trashed?, own, now),
         }
         Ok(())
     }
 
-    fn take_archives(&mut self, archives: Vec<Archive>, now: Timestamp) {
+    /// `own` is the archive that the task was about; what else it made or changed may have been
+    /// seen in the catalog, and started, before the task was taken in.
+    fn take_archives(&mut self, archives: Vec<Archive>, own: Option<ArchiveId>, now: Timestamp) {
         for archive in archives {
             // A new snapshot may push an old one out.
             if matches!(archive.state, State::Stored(_)) {
@@ -344,7 +346,11 @@ impl Engine {
                     self.next_sweep[place] = now;
                 }
             }
-            self.agenda.put(archive);
+            if Some(archive.id) == own {
+                self.agenda.put(archive);
+            } else {
+                self.agenda.put_if_newer(archive);
+            }
         }
     }
 

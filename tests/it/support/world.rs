@@ -364,6 +364,7 @@ async fn start(
         clock: Clock::Manual(clock.clone()),
         limits: setup.limits.clone(),
         pack: setup.pack,
+        promised: std::sync::atomic::AtomicU64::new(0),
         instance_ids: HashMap::new(),
     };
     let mut engine = Engine::new(shell, assignment);
