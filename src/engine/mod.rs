@@ -190,12 +190,17 @@ impl Engine {
 
     /// Commands write to the same catalog: take over what they changed.
     async fn look_for_foreign_changes(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        if now < self.next_check {
+        let soonest = now.plus(self.assignment.check_interval);
+        // A clock that was set back would otherwise put this off until it has caught up.
+        if now < self.next_check && self.next_check <= soonest {
             return Ok(());
         }
-        self.next_check = now.plus(self.assignment.check_interval);
+        self.next_check = soonest;
+        let own_seq = self.shell.catalog.last_seq().await?;
         let version = self.shell.catalog.foreign_version(now).await?;
         if self.seen_version.replace(version) == Some(version) {
+            // All up to here is our own: it need not be read when somebody else writes.
+            self.seen_seq = own_seq;
             return Ok(());
         }
         let (seq, archives) = self.shell.catalog.changed_since(self.seen_seq).await?;
