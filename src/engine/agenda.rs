@@ -149,8 +149,25 @@ impl Agenda {
         self.due.values().filter_map(first).min()
     }
 
+    /// One line about what is going on: states, runs that are being planned, the next run.
+    pub(super) fn summary(&self, planned: usize, next: Option<(&Timestamp, &Name)>) -> String {
+        let mut words: Vec<String> = self
+            .counts()
+            .filter(|(word, _)| *word != StateWord::Trashed)
+            .map(|(word, count)| format!("{count} {word}"))
+            .collect();
+        if planned > 0 {
+            words.push(format!("{planned} being planned"));
+        }
+        if words.is_empty() {
+            words.push("idle".to_owned());
+        }
+        words.extend(next.map(|(due, name)| format!("next {name} at {due}")));
+        words.join(", ")
+    }
+
     /// How many archives are in each state, in the order of a life.
-    pub(super) fn counts(&self) -> impl Iterator<Item = (StateWord, usize)> {
+    fn counts(&self) -> impl Iterator<Item = (StateWord, usize)> {
         StateWord::ALL
             .into_iter()
             .filter_map(|word| Some((word, *self.counts.get(&word)?)))

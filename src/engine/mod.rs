@@ -29,7 +29,7 @@ pub use shell::Shell;
 pub use sweep::Retention;
 
 use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
-use crate::lifecycle::{Archive, State, StateWord, Step};
+use crate::lifecycle::{Archive, State, Step};
 use crate::model::{ArchiveId, Timestamp};
 use agenda::Agenda;
 use assignment::account_is_free;
@@ -163,29 +163,10 @@ impl Engine {
 
     /// One line about what is going on, for people.
     pub fn summary(&self) -> String {
-        let mut words: Vec<String> = self
-            .agenda
-            .counts()
-            .filter(|(word, _)| *word != StateWord::Trashed)
-            .map(|(word, count)| format!("{count} {word}"))
-            .collect();
-        if !self.to_plan.is_empty() {
-            words.push(format!("{} being planned", self.to_plan.len()));
-        }
-        if words.is_empty() {
-            words.push("idle".to_owned());
-        }
-        let next = self
-            .assignment
-            .exports
-            .iter()
-            .zip(&self.next_due)
-            .filter_map(|(export, due)| Some((due.as_ref()?, &export.name)))
-            .min();
-        if let Some((due, name)) = next {
-            words.push(format!("next {name} at {due}"));
-        }
-        words.join(", ")
+        let exports = self.assignment.exports.iter().map(|export| &export.name);
+        let next =
+            exports.zip(&self.next_due).filter_map(|(name, due)| Some((due.as_ref()?, name))).min();
+        self.agenda.summary(self.to_plan.len(), next)
     }
 
     /// Commands write to the same catalog: take over what they changed.
