@@ -9,7 +9,9 @@ use super::journal::Line;
 use super::record::Change;
 use super::row::{self, StateColumns};
 use super::sql;
-use crate::lifecycle::{Archive, Event, Part, SnapshotState, StateWord, summarize};
+use crate::lifecycle::{
+    Archive, Event, Part, SnapshotState, StateWord, replacement_pause, summarize,
+};
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
 
 pub(super) async fn apply_change(
@@ -31,6 +33,7 @@ pub(super) async fn apply_change(
             replaces: Some(lost.id),
             scope: lost.scope.as_ref(),
             scheduled_at: lost.scheduled_at,
+            not_before: at.plus(replacement_pause(generation)),
         };
         archives.push(open_archive(db, &replacement, at, journal).await?);
     }
@@ -124,9 +127,10 @@ pub(super) struct NewArchive<'a> {
     pub(super) replaces: Option<ArchiveId>,
     pub(super) scope: Option<&'a Scope>,
     pub(super) scheduled_at: Timestamp,
+    pub(super) not_before: Timestamp,
 }
 
-/// Makes an archive, scheduled for now: the only place where that happens.
+/// Makes an archive, scheduled: the only place where that happens.
 pub(super) async fn open_archive(
     db: &mut SqliteConnection,
     new: &NewArchive<'_>,
@@ -143,7 +147,7 @@ pub(super) async fn open_archive(
         .bind(new.replaces.map(|id| id.0))
         .bind(scope)
         .bind(new.scheduled_at.as_millis())
-        .bind(at.as_millis())
+        .bind(new.not_before.as_millis())
         .execute(&mut *db)
         .await
         .map_err(failed)?

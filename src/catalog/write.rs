@@ -148,6 +148,7 @@ async fn plan(
                     replaces: None,
                     scope: Some(scope),
                     scheduled_at: found.taken_at,
+                    not_before: at,
                 };
                 archives.push(open_archive(db, &new, at, journal).await?);
             }
@@ -216,6 +217,7 @@ async fn adopt(
         replaces: None,
         scope: None,
         scheduled_at: at,
+        not_before: at,
     };
     let archive = open_archive(db, &new, at, journal).await?;
     let event = Event::JobAdopted { job: adoption.job };

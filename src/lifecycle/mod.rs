@@ -23,6 +23,7 @@ pub use archive::{Archive, Milestones};
 pub use failure::{Effect, Failure, FailureClass};
 pub use retry::{
     Pace, REQUEST_ATTEMPTS, after_failure, backoff, poll_delay, replacement_generation,
+    replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
 pub use state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};

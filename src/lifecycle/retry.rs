@@ -160,6 +160,17 @@ pub fn replacement_generation(lost: &Archive, reexports: u32) -> Option<u32> {
     (is_loss && lost.scope.is_some() && again <= reexports).then_some(again)
 }
 
+/// How long the export of a replacement waits: the first begins at once, the others leave what lost
+/// the one before, a gateway out of order for instance, some time to pass.
+pub fn replacement_pause(generation: u32) -> Duration {
+    match generation {
+        0 | 1 => Duration::ZERO,
+        later => Duration::from_mins(2)
+            .saturating_mul(later.saturating_pow(2))
+            .min(Duration::from_hours(1)),
+    }
+}
+
 fn seed(id: ArchiveId) -> u64 {
     mix(id.0.unsigned_abs())
 }

@@ -305,6 +305,13 @@ fn a_lost_part_is_exported_again_a_limited_number_of_times() {
     }
 }
 
+#[test]
+fn only_the_first_replacement_begins_at_once() {
+    let pauses: Vec<u64> = (1..7).map(|n| replacement_pause(n).as_secs() / 60).collect();
+    assert_eq!(pauses, [0, 8, 18, 32, 50, 60]);
+    assert_eq!(replacement_pause(u32::MAX), HOUR);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1024))]
 
