@@ -15,7 +15,8 @@ use crate::settings::{Account, Auth};
 
 /// Tokens are valid for 24 hours (contract 6.1); one without an expiry is taken for that long.
 const TOKEN_LIFETIME: Duration = Duration::from_hours(24);
-/// No request starts with a token that expires sooner than this.
+/// No request starts with a token that expires sooner than this; of a token that lives for less
+/// than twice as long, half of its life.
 const MARGIN: Duration = Duration::from_mins(10);
 /// After a refused sign-in, longer than the locks of IAM and the gateway (contract 6.2).
 const PAUSE: Duration = Duration::from_secs(330);
@@ -36,7 +37,14 @@ struct SessionState {
 
 struct Token {
     value: SecretString,
-    expires_at: Timestamp,
+    renew_at: Timestamp,
+}
+
+impl Token {
+    fn new(value: SecretString, now: Timestamp, lifetime: Duration) -> Self {
+        let margin = MARGIN.min(lifetime / 2);
+        Self { value, renew_at: now.plus(lifetime.saturating_sub(margin)) }
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -50,7 +58,7 @@ impl Session {
         Self { auth: account.auth.clone(), state: Mutex::new(SessionState::default()) }
     }
 
-    /// A token that is good for at least [`MARGIN`] more.
+    /// A token that is good for [`MARGIN`] more.
     pub(super) async fn token(
         &self,
         http: &reqwest::Client,
@@ -59,7 +67,7 @@ impl Session {
         // Held while signing in: a hundred steps need one token, not a hundred.
         let mut state = self.state.lock().await;
         if let Some(token) = &state.token
-            && token.expires_at > now.plus(MARGIN)
+            && token.renew_at > now
         {
             return Ok(token.value.clone());
         }
@@ -107,7 +115,7 @@ impl Session {
                 "ROMA refused the token in {place}: put a new one there"
             )));
         }
-        Ok(Token { value, expires_at: now.plus(TOKEN_LIFETIME) })
+        Ok(Token::new(value, now, TOKEN_LIFETIME))
     }
 
     async fn sign_in(&self, http: &reqwest::Client, now: Timestamp) -> Result<Token, RomaError> {
@@ -139,9 +147,9 @@ impl Session {
             .and_then(|value| value.to_str().ok())
             .filter(|value| !value.is_empty())
             .ok_or_else(|| before_the_call(answer::bad(Call::Token, "no X-Subject-Token")))?;
-        let expires_at = wire::token_expiry(&body).unwrap_or_else(|| now.plus(TOKEN_LIFETIME));
-        tracing::debug!(%expires_at, "signed in to IAM");
-        Ok(Token { value: SecretString::from(value), expires_at })
+        let lifetime = wire::token_lifetime(&body, now).unwrap_or(TOKEN_LIFETIME);
+        tracing::debug!(lifetime_seconds = lifetime.as_secs(), "signed in to IAM");
+        Ok(Token::new(SecretString::from(value), now, lifetime))
     }
 }
 

@@ -1,11 +1,13 @@
 //! The words on the wire: the only place that says `archive_id`. Every vintage of the contract is
 //! read, and what is not understood is kept as text rather than refused.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{ErrorCode, shorten};
-use crate::model::{JobId, PackageId, Scope};
+use crate::model::{JobId, PackageId, Scope, Timestamp};
 
 /// The body that starts an export: both lists always, possibly empty (contract 1).
 pub(super) fn export_request(scope: &Scope) -> Value {
@@ -212,10 +214,12 @@ pub(super) fn token_request(user: &str, domain: &str, project: &str, password: &
     } })
 }
 
-/// When a token expires: `token.expires_at`.
-pub(super) fn token_expiry(body: &[u8]) -> Option<crate::model::Timestamp> {
+/// How long a token is good for, by IAM's own clock, from which ours may differ:
+/// `token.expires_at` less `token.issued_at`, or less `now` when that is missing.
+pub(super) fn token_lifetime(body: &[u8], now: Timestamp) -> Option<Duration> {
     let value: Value = serde_json::from_slice(body).ok()?;
-    value.get("token")?.get("expires_at")?.as_str()?.parse().ok()
+    let time = |key| value.get("token")?.get(key)?.as_str()?.parse::<Timestamp>().ok();
+    Some(time("expires_at")?.since(time("issued_at").unwrap_or(now)))
 }
 
 #[cfg(test)]
@@ -293,5 +297,16 @@ mod tests {
             assert_eq!(short_body(package.as_bytes()), ShortBody::Package, "{package}");
         }
         assert_eq!(short_body(b" <!DOCTYPE html><p>"), ShortBody::WebPage);
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_iam_says_whatever_our_clock_says() {
+        let text = r#"{"token":{"issued_at":"2020-01-04T09:05:22.701000Z",
+            "expires_at":"2020-01-05T09:05:22.701000Z"}}"#;
+        let lifetime = |text: &str| token_lifetime(text.as_bytes(), Timestamp::from_millis(0));
+        assert_eq!(lifetime(text), Some(Duration::from_hours(24)));
+        let short = r#"{"token":{"expires_at":"1970-01-01T00:01:00Z"}}"#;
+        assert_eq!(lifetime(short), Some(Duration::from_mins(1)));
+        assert_eq!(lifetime("{}"), None);
     }
 }
