@@ -107,11 +107,15 @@ CREATE TABLE internal_archive (
     CHECK ((state IN ('trashed', 'deleting', 'deleted')) = (deletion_reason IS NOT NULL)),
     CHECK ((state IN ('failed', 'lost')) = (cause IS NOT NULL))
 ) STRICT;
--- The two promises about identity: a job and a package belong to one archive, for ever.
+-- The two promises about identity: a job and a package belong to one archive, for ever, unless it
+-- was taken for lost.
 CREATE UNIQUE INDEX internal_archive_job
-    ON internal_archive (instance, job_id) WHERE job_id IS NOT NULL;
+    ON internal_archive (instance, job_id) WHERE job_id IS NOT NULL AND state <> 'lost';
 CREATE UNIQUE INDEX internal_archive_package
-    ON internal_archive (instance, package_id) WHERE package_id IS NOT NULL;
+    ON internal_archive (instance, package_id)
+    WHERE package_id IS NOT NULL AND state <> 'lost';
+CREATE INDEX internal_archive_by_job ON internal_archive (instance, job_id)
+    WHERE job_id IS NOT NULL;
 CREATE INDEX internal_archive_by_snapshot ON internal_archive (snapshot_id, part);
 CREATE INDEX internal_archive_by_state ON internal_archive (state);
 CREATE INDEX internal_archive_active ON internal_archive (not_before_ms) WHERE at_rest = 0;

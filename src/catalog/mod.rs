@@ -34,7 +34,7 @@ pub use record::{
 };
 
 use crate::lifecycle::Archive;
-use crate::model::{ArchiveId, JobId, Name, PackageId, SnapshotId, Timestamp};
+use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
 use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
     require_schema,
@@ -170,14 +170,10 @@ impl Catalog {
         }
     }
 
-    /// Takes over a job that was started elsewhere. Doing it again changes nothing.
-    pub async fn adopt(
-        &self,
-        instance: Name,
-        job: JobId,
-        at: Timestamp,
-    ) -> Result<Adopted, CatalogError> {
-        match self.write(Operation::Adopt(Adoption { instance, job }), at).await? {
+    /// Takes over a job that was started elsewhere. Doing it again changes nothing, unless the
+    /// adoption says so of a job that was taken for lost.
+    pub async fn adopt(&self, adoption: Adoption, at: Timestamp) -> Result<Adopted, CatalogError> {
+        match self.write(Operation::Adopt(adoption), at).await? {
             Outcome::Adopted(adopted) => Ok(*adopted),
             _ => Err(CatalogError::WriterGone),
         }

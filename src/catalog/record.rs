@@ -93,6 +93,8 @@ pub struct Adoption {
     pub instance: Name,
     /// The job.
     pub job: JobId,
+    /// Also if it was adopted before and taken for lost: the new archive replaces the lost one.
+    pub again: bool,
 }
 
 /// The answer to an adoption.

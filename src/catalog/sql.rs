@@ -25,10 +25,12 @@ UPDATE internal_archive SET
 WHERE id = ?1 AND revision = ?2";
 
 pub(super) const SELECT_CLAIMANT: &str = "\
-SELECT id FROM internal_archive WHERE instance = ? AND package_id = ? AND id <> ?";
+SELECT id FROM internal_archive
+WHERE instance = ? AND package_id = ? AND id <> ? AND state <> 'lost'";
 
-pub(super) const SELECT_BY_JOB: &str =
-    "SELECT * FROM internal_archive WHERE instance = ? AND job_id = ?";
+/// The newest: those before it were taken for lost.
+pub(super) const SELECT_BY_JOB: &str = "\
+SELECT * FROM internal_archive WHERE instance = ? AND job_id = ? ORDER BY id DESC LIMIT 1";
 
 pub(super) const INSERT_EVENT: &str = "\
 INSERT INTO internal_event (at_ms, archive_id, snapshot_id, event, from_state, to_state, detail)

@@ -14,7 +14,7 @@ use super::operation::{Operation, Outcome};
 use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
 use super::row;
 use super::sql;
-use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState};
+use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState, StateWord};
 use crate::model::{Name, SnapshotId, Timestamp, WATCHED_EXPORT};
 
 pub(super) async fn perform(
@@ -187,9 +187,14 @@ async fn adopt(
         .fetch_optional(&mut *db)
         .await
         .map_err(failed)?;
-    if let Some(row) = known {
-        return row::archive(&row).map(Adopted::Known);
-    }
+    let known = known.as_ref().map(row::archive).transpose()?;
+    let lost = match known {
+        Some(archive) if adoption.again && archive.state.word() == StateWord::Lost => {
+            Some(archive.id)
+        }
+        Some(archive) => return Ok(Adopted::Known(archive)),
+        None => None,
+    };
     let export: Name = WATCHED_EXPORT.parse().map_err(|error| CatalogError::BadRow {
         what: "watched".into(),
         why: format!("{error}"),
@@ -214,7 +219,7 @@ async fn adopt(
         export: &new.export,
         part: 1,
         generation: 0,
-        replaces: None,
+        replaces: lost,
         scope: None,
         scheduled_at: at,
         not_before: at,

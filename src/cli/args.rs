@@ -88,6 +88,9 @@ pub(super) struct WatchArgs {
     /// Ids of the jobs; `-` reads them from standard input, one a line.
     #[arg(required = true, value_name = "JOB_ID")]
     pub(super) jobs: Vec<String>,
+    /// Ask ROMA once more about jobs whose package was taken for lost.
+    #[arg(long)]
+    pub(super) again: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

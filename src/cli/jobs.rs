@@ -7,10 +7,11 @@ use serde_json::json;
 use super::args::{ExportArgs, WatchArgs};
 use super::error::CliError;
 use super::{open, output};
-use crate::catalog::{Adopted, NewSnapshot, Origin};
+use crate::catalog::{Adopted, Adoption, CatalogError, NewSnapshot, Origin};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
+use crate::lifecycle::StateWord;
 use crate::model::{JobId, Name};
 use crate::settings::{Export, Settings};
 
@@ -29,7 +30,7 @@ pub(super) async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<Exit, C
     };
     let id = catalog.open_snapshot(new, now).await;
     catalog.close().await;
-    let id = id?;
+    let id = id.map_err(|error| daemon_knows_less(error, "export", &args.name))?;
     if args.json {
         output::json(
             json!({ "snapshot_id": id, "export": export.name, "instance": export.instance }),
@@ -70,6 +71,17 @@ fn find_export<'s>(
     }
 }
 
+/// The catalog knows what the daemon was started with; a configuration that is newer is not in it.
+fn daemon_knows_less(error: CatalogError, kind: &str, name: &str) -> CliError {
+    match error {
+        CatalogError::Constraint(_) => CliError::Usage(format!(
+            "the running daemon does not know {kind} `{name}` yet: restart it, it reads the \
+             configuration at its start only"
+        )),
+        error => CliError::Catalog(error),
+    }
+}
+
 /// `watch INSTANCE JOB_ID...`.
 pub(super) async fn watch(loaded: &Loaded, args: &WatchArgs) -> Result<Exit, CliError> {
     let settings = &loaded.settings;
@@ -81,14 +93,17 @@ pub(super) async fn watch(loaded: &Loaded, args: &WatchArgs) -> Result<Exit, Cli
     let adoptions: Vec<_> = jobs
         .into_iter()
         .map(|job| {
-            let (catalog, instance) = (catalog.clone(), instance.clone());
-            let task = job.clone();
-            (job, tokio::spawn(async move { catalog.adopt(instance, task, now).await }))
+            let catalog = catalog.clone();
+            let (instance, again) = (instance.clone(), args.again);
+            let adoption = Adoption { instance, job: job.clone(), again };
+            (job, tokio::spawn(async move { catalog.adopt(adoption, now).await }))
         })
         .collect();
     let mut answers = Vec::new();
     for (job, task) in adoptions {
-        let adopted = task.await.map_err(|error| CliError::Runtime(error.into()))??;
+        let adopted = task.await.map_err(|error| CliError::Runtime(error.into()))?;
+        let adopted =
+            adopted.map_err(|error| daemon_knows_less(error, "instance", &args.instance))?;
         let (archive, is_new) = match adopted {
             Adopted::New(archive) => (archive, true),
             Adopted::Known(archive) => (archive, false),
@@ -101,6 +116,10 @@ pub(super) async fn watch(loaded: &Loaded, args: &WatchArgs) -> Result<Exit, Cli
             }));
         } else if is_new {
             output::line(&format!("{id}: watching job {job}"))?;
+        } else if state == StateWord::Lost {
+            output::line(&format!(
+                "{id}: job {job} is known already, {state}; --again asks ROMA once more"
+            ))?;
         } else {
             output::line(&format!("{id}: job {job} is known already, {state}"))?;
         }

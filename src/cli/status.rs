@@ -14,12 +14,15 @@ const COUNTS: &str = "SELECT state, count(*) AS archives, sum(stored_bytes) AS s
 
 const EXPORTS: &str = "SELECT * FROM exports ORDER BY instance, name";
 
-/// A loss is settled when a later archive of the same part was stored.
+/// A loss is settled when what replaces it, or replaces that, was stored.
 const LOSSES: &str = "\
-SELECT * FROM archives AS lost WHERE state = 'lost' AND NOT EXISTS (
-    SELECT 1 FROM archives AS later
-    WHERE later.snapshot_id = lost.snapshot_id AND later.part = lost.part AND later.id > lost.id
-      AND later.state IN ('stored', 'trashed', 'deleting', 'deleted'))
+WITH RECURSIVE heir (lost, id) AS (
+    SELECT id, id FROM archives WHERE state = 'lost'
+    UNION ALL
+    SELECT heir.lost, archives.id FROM heir JOIN archives ON archives.replaces = heir.id)
+SELECT * FROM archives WHERE state = 'lost' AND id NOT IN (
+    SELECT heir.lost FROM heir JOIN archives ON archives.id = heir.id
+    WHERE archives.state IN ('stored', 'trashed', 'deleting', 'deleted'))
 ORDER BY id";
 
 const DAMAGED: &str = "SELECT * FROM archives WHERE state = 'damaged' ORDER BY id";

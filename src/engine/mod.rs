@@ -46,6 +46,8 @@ const PLANNINGS: usize = 4;
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// Before anything else.
 const LONG_AGO: Timestamp = Timestamp::EARLIEST;
+/// How long retention waits for more to be stored: a sweep looks at all of an export's snapshots.
+const SWEEP_DELAY: Duration = Duration::from_secs(10);
 /// After a step broke, before its archive is touched again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
 
@@ -62,6 +64,8 @@ pub struct Engine {
     to_plan: Vec<UnplannedSnapshot>,
     /// When each retention is applied next, by its place in the assignment.
     next_sweep: Vec<Timestamp>,
+    /// Whether something was stored since it was applied last.
+    unswept: Vec<bool>,
     seen_seq: i64,
     seen_version: Option<i64>,
     next_check: Timestamp,
@@ -77,6 +81,7 @@ impl Engine {
             shell: Arc::new(shell),
             next_due: vec![None; assignment.exports.len()],
             next_sweep: vec![LONG_AGO; assignment.retentions.len()],
+            unswept: vec![false; assignment.retentions.len()],
             assignment,
             agenda: Agenda::default(),
             tasks: JoinSet::new(),
@@ -158,7 +163,10 @@ impl Engine {
 
     /// Whether nothing is left to do but to wait for schedules and for the trash.
     pub fn is_at_rest(&self) -> bool {
-        self.tasks.is_empty() && self.to_plan.is_empty() && self.agenda.is_at_rest()
+        self.tasks.is_empty()
+            && self.to_plan.is_empty()
+            && self.agenda.is_at_rest()
+            && !self.unswept.contains(&true)
     }
 
     /// One line about what is going on, for people.
@@ -246,12 +254,16 @@ impl Engine {
     }
 
     fn start_sweeps(&mut self, now: Timestamp) {
+        // With nothing else to do there is nothing to wait for.
+        let idle = self.tasks.is_empty() && self.agenda.is_at_rest();
         for place in 0..self.next_sweep.len() {
             let busy = self.running(|task| *task == Task::Sweep(place)) > 0;
-            if busy || self.next_sweep[place] > now {
+            let due = self.next_sweep[place] <= now || (idle && self.unswept[place]);
+            if busy || !due {
                 continue;
             }
             self.next_sweep[place] = now.plus(SWEEP_INTERVAL);
+            self.unswept[place] = false;
             let (shell, retention) =
                 (self.shell.clone(), self.assignment.retentions[place].clone());
             let handle = self
@@ -329,7 +341,8 @@ impl Engine {
                     .iter()
                     .position(|r| r.instance == archive.instance && r.export == archive.export);
                 if let Some(place) = swept {
-                    self.next_sweep[place] = now;
+                    self.unswept[place] = true;
+                    self.next_sweep[place] = self.next_sweep[place].min(now.plus(SWEEP_DELAY));
                 }
             }
             if Some(archive.id) == own {

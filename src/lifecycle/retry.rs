@@ -97,7 +97,11 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
             }
             _ => Event::PackPostponed { failure, not_before },
         },
-        State::Deleting(..) => Event::DeletionPostponed { failure, not_before },
+        State::Deleting(..) => match failure.class {
+            // What lies there is not what was recorded: it stays, and a person has to look.
+            FailureClass::Permanent => Event::FileDamaged { message: failure.message },
+            _ => Event::DeletionPostponed { failure, not_before },
+        },
         State::Stored(_)
         | State::Trashed(..)
         | State::Deleted(..)

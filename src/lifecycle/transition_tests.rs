@@ -61,7 +61,11 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("deletion_revoked", W::Stored),
             ("deletion_started", W::Deleting),
         ],
-        W::Deleting => &[("deletion_postponed", W::Deleting), ("file_deleted", W::Deleted)],
+        W::Deleting => &[
+            ("deletion_postponed", W::Deleting),
+            ("file_damaged", W::Damaged),
+            ("file_deleted", W::Deleted),
+        ],
         W::Damaged => &[("file_verified", W::Stored)],
         W::Deleted | W::Failed | W::Lost => &[],
     }

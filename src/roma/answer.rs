@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
 
 use super::error::{Call, RomaError, classify};
 use super::wire;
@@ -32,13 +33,18 @@ pub(super) async fn body(call: Call, mut response: Response) -> Result<Vec<u8>, 
 }
 
 /// The error that an answer which is not a success means.
-pub(super) async fn refusal(call: Call, response: Response, now: Timestamp) -> RomaError {
+pub(super) async fn refusal(
+    call: Call,
+    response: Response,
+    secret: &SecretString,
+    now: Timestamp,
+) -> RomaError {
     let status = response.status();
     let retry_after_ms = retry_after(response.headers(), now);
     let location = response.headers().contains_key(reqwest::header::LOCATION);
     // Without its body the refusal still stands.
     let body = body(call, response).await.unwrap_or_default();
-    let error = wire::error_body(&body);
+    let error = wire::error_body(&redact(&body, secret));
     let (class, effect) = classify(call, status.as_u16(), error.code);
     let mut message = format!("the server answered {status}");
     if location {
@@ -48,6 +54,12 @@ pub(super) async fn refusal(call: Call, response: Response, now: Timestamp) -> R
         message = format!("{message}: {}", error.message);
     }
     RomaError { retry_after_ms, ..RomaError::new(call, class, effect, message) }
+}
+
+/// A server that shows what it was sent must not carry a secret into the catalog and the log.
+pub(super) fn redact(body: &[u8], secret: &SecretString) -> Vec<u8> {
+    let text = String::from_utf8_lossy(body);
+    text.replace(secret.expose_secret(), "[redacted]").into_bytes()
 }
 
 /// `Retry-After` in milliseconds: seconds, or a date that is measured against the server's own

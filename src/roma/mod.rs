@@ -257,7 +257,7 @@ impl Roma {
         if response.status().is_success() {
             return Ok(response);
         }
-        let error = answer::refusal(call, response, now).await;
+        let error = answer::refusal(call, response, &token, now).await;
         if error.class == FailureClass::Unauthorized {
             target.session.forget(&token).await;
         }

@@ -137,7 +137,7 @@ impl Session {
         let header = response.headers().get("X-Subject-Token").cloned();
         let body = answer::body(Call::Token, response).await.map_err(before_the_call)?;
         if status != 201 && status != 200 {
-            let error = wire::error_body(&body);
+            let error = wire::error_body(&answer::redact(&body, &password));
             let (class, _) = classify(Call::Token, status, error.code);
             let message = format!("IAM answered {status} {}", error.message);
             return Err(RomaError::new(Call::Token, class, Effect::NotDone, message));

@@ -1,12 +1,13 @@
 //! The catalog by itself: one writer, group commit, refusals that leave no trace.
 
 use roma_archived::catalog::{
-    Access, Adopted, Catalog, CatalogError, Change, ExportRecord, NewSnapshot, Origin, Planning,
+    Access, Adopted, Adoption, Catalog, CatalogError, Change, ExportRecord, NewSnapshot, Origin,
+    Planning,
 };
 use roma_archived::lifecycle::{Archive, Event};
-use roma_archived::model::{JobId, Name, PackageId, Scope, Timestamp};
+use roma_archived::model::{Name, PackageId, Scope, Timestamp};
 
-use crate::support::world::name;
+use crate::support::world::{adoption, name};
 
 fn now() -> Timestamp {
     "2026-11-24T12:00:00Z".parse().unwrap()
@@ -27,7 +28,7 @@ async fn catalog(directory: &tempfile::TempDir) -> Catalog {
 }
 
 async fn adopt(catalog: &Catalog, job: &str) -> Archive {
-    match catalog.adopt(name("prod"), JobId::new(job).unwrap(), now()).await.unwrap() {
+    match catalog.adopt(adoption(job), now()).await.unwrap() {
         Adopted::New(archive) | Adopted::Known(archive) => archive,
     }
 }
@@ -158,7 +159,7 @@ async fn an_instance_that_is_not_recorded_is_refused_without_harm() {
     let directory = tempfile::tempdir().unwrap();
     let catalog = catalog(&directory).await;
     let stranger: Name = name("stage");
-    let answer = catalog.adopt(stranger, JobId::new("job").unwrap(), now()).await;
+    let answer = catalog.adopt(Adoption { instance: stranger, ..adoption("job") }, now()).await;
     assert!(matches!(answer, Err(CatalogError::Constraint(_))));
     // The writer lives on.
     adopt(&catalog, "job").await;

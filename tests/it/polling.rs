@@ -146,3 +146,49 @@ async fn two_jobs_that_offer_one_package_fetch_it_once() {
     assert_eq!(world.states().await, ["stored", "failed"]);
     assert_eq!(world.simulator.world().ledger().gets(&package_id).len(), 1);
 }
+
+#[tokio::test]
+async fn a_lost_watched_job_is_asked_about_once_more_when_a_person_says_so() {
+    let mut world = World::new(Setup::default()).await;
+    let job = world.job(JobState::Ready, ContentSpec::Assets);
+    // A proxy that answers for the server, for as long as it takes.
+    for _ in 0..3 {
+        let unknown = Fault::Status {
+            code: 404,
+            error_code: Some("ROMA.00000101".to_owned()),
+            body: None,
+            retry_after: None,
+            content_type: None,
+        };
+        world.simulator.world().script(Endpoint::Job, unknown);
+    }
+    world.watch(&job.job_id).await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost"]);
+    world.watch(&job.job_id).await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost"], "watching it again changes nothing");
+    world.watch_again(&job.job_id).await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost", "stored"]);
+    assert_eq!(world.archive(2).await.replaces.map(|id| id.0), Some(1));
+    world.check_oracle().await;
+}
+
+#[tokio::test]
+async fn a_server_that_shows_what_it_was_sent_gives_no_secret_away() {
+    let mut world = World::new(Setup::default()).await;
+    let echo = Fault::Status {
+        code: 500,
+        error_code: None,
+        body: Some(format!("you sent X-Auth-Token: {}", roma_sim::defaults::TOKEN)),
+        retry_after: None,
+        content_type: None,
+    };
+    world.simulator.world().script(Endpoint::Job, echo);
+    world.export().await;
+    world.settle().await;
+    let told = world.column("SELECT detail FROM events WHERE event = 'poll_postponed'").await;
+    assert!(told[0].contains("you sent X-Auth-Token: [redacted]"), "{told:?}");
+    world.check_oracle().await;
+}

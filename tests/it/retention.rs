@@ -83,3 +83,17 @@ async fn a_snapshot_of_several_parts_goes_as_one() {
     assert!(!events.contains(&"snapshot_incomplete".to_owned()), "{events:?}");
     world.check_oracle().await;
 }
+
+#[tokio::test]
+async fn a_file_that_is_not_what_was_recorded_is_not_deleted() {
+    let mut world =
+        World::new(Setup { schedule: Some("0 2 * * *"), policy: keep_last(1), ..Setup::default() })
+            .await;
+    world.live_through(Duration::from_hours(24 * 2)).await;
+    let path = world.column("SELECT path FROM archives WHERE state = 'trashed'").await.remove(0);
+    let file = world.path("vault").join(path);
+    std::fs::write(&file, b"somebody put this here").unwrap();
+    world.live_through(Duration::from_hours(24 * 3)).await;
+    assert_eq!(world.states().await[0], "damaged");
+    assert_eq!(std::fs::read(&file).unwrap(), b"somebody put this here");
+}

@@ -14,6 +14,8 @@ use roma_archived::model::{
     Timestamp,
 };
 
+use crate::support::world::adoption;
+
 pub(crate) fn at() -> Timestamp {
     "2026-01-15T05:22:00.007Z".parse().unwrap()
 }
@@ -70,8 +72,7 @@ impl Sample {
     }
 
     async fn adopt(&self, job: &str) -> Archive {
-        let job = JobId::new(job).unwrap();
-        match self.catalog.adopt(name("prod"), job, at()).await.unwrap() {
+        match self.catalog.adopt(adoption(job), at()).await.unwrap() {
             Adopted::New(archive) | Adopted::Known(archive) => archive,
         }
     }

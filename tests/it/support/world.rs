@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roma_archived::catalog::{Access, Catalog, ExportRecord};
+use roma_archived::catalog::{Access, Adoption, Catalog, ExportRecord};
 use roma_archived::clock::{Clock, ManualClock};
 use roma_archived::engine::{Assignment, Engine, Retention, Shell};
 use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
@@ -30,6 +30,11 @@ const PATIENCE: usize = 20_000;
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+/// A job to be adopted for the first time.
+pub(crate) fn adoption(job: &str) -> Adoption {
+    Adoption { instance: name("prod"), job: JobId::new(job).unwrap(), again: false }
 }
 
 /// How a world is set up; the defaults are what most tests want.
@@ -187,11 +192,18 @@ impl World {
         use roma_archived::catalog::Adopted;
         let now = self.now();
         let job = JobId::new(job).unwrap();
-        let adopted = self.catalog.adopt(name("prod"), job, now).await.unwrap();
+        let adopted = self.catalog.adopt(adoption(job.as_str()), now).await.unwrap();
         self.notice();
         match adopted {
             Adopted::New(archive) | Adopted::Known(archive) => archive.id,
         }
+    }
+
+    /// Adopts a job anew that was taken for lost.
+    pub(crate) async fn watch_again(&mut self, job: &str) {
+        let again = Adoption { again: true, ..adoption(job) };
+        self.catalog.adopt(again, self.now()).await.unwrap();
+        self.notice();
     }
 
     /// Writes of this process are no foreign change, so the engine is told to look.
