@@ -28,24 +28,22 @@ impl Line {
         at: Timestamp,
     ) -> Self {
         Self {
-            at,
-            archive: Some(archive.id),
-            snapshot: archive.snapshot,
-            event: event.word().to_owned(),
             from_state: from.map(StateWord::as_str),
-            to_state: Some(archive.state.word().as_str()),
-            detail: detail(event),
-            export: archive.export.to_string(),
             job: archive.state.job().map(ToString::to_string),
+            ..Self::about(archive, event.word(), detail(event), at)
         }
     }
 
     pub(super) fn opened(archive: &Archive, detail: Value, at: Timestamp) -> Self {
+        Self::about(archive, "archive_opened", detail, at)
+    }
+
+    fn about(archive: &Archive, event: &str, detail: Value, at: Timestamp) -> Self {
         Self {
             at,
             archive: Some(archive.id),
             snapshot: archive.snapshot,
-            event: "archive_opened".to_owned(),
+            event: event.to_owned(),
             from_state: None,
             to_state: Some(archive.state.word().as_str()),
             detail,
