@@ -175,9 +175,10 @@ async fn assemble(
     settings: Settings,
     options: &Options,
 ) -> Result<(Engine, Catalog), ServiceError> {
-    let vault = Vault::open(&settings.state_dir, options.disk.clone())?;
     let roma = Roma::new(&settings.accounts, &settings.instances, &settings.limits, &settings.tls)?;
+    // First of all in the directory: a database of something else means that it is not ours.
     let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+    let vault = Vault::open(&settings.state_dir, options.disk.clone())?;
     let now = options.clock.now();
     record_configuration(&catalog, &settings, now).await?;
     let assignment = Assignment {

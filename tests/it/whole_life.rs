@@ -97,3 +97,17 @@ async fn mistakes_have_their_exit_codes() {
     let missing = run(&directory.path().join("nothing.toml"), &["status"]).await;
     assert_eq!(missing.status.code(), Some(78));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_of_something_else_is_left_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = config(directory.path(), "http://127.0.0.1:9");
+    let state = directory.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    std::fs::write(state.join("catalog.db"), b"long enough to be a database, but none").unwrap();
+    let output = run(&config, &["run"]).await;
+    assert_eq!(output.status.code(), Some(65), "{output:?}");
+    for folder in ["vault", "staging", "quarantine"] {
+        assert!(!state.join(folder).exists(), "{folder}");
+    }
+}
