@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 mod text;
 mod time;
 
-pub use text::{EmptyId, InvalidName, JobId, Name, PackageId};
+pub use text::{EmptyId, InvalidName, JobId, Name, PackageId, story};
 pub use time::{InvalidTimestamp, Timestamp};
 
 /// The export name reserved for jobs that were started elsewhere and adopted by `watch`.

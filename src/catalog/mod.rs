@@ -188,17 +188,6 @@ impl Catalog {
         self.write(Operation::ConfigureExports(exports), at).await.map(drop)
     }
 
-    /// Passes over all occurrences of a schedule up to `at`.
-    pub async fn skip_to(
-        &self,
-        instance: Name,
-        export: Name,
-        at: Timestamp,
-        next_due: Option<Timestamp>,
-    ) -> Result<(), CatalogError> {
-        self.write(Operation::SkipTo { instance, export, next_due }, at).await.map(drop)
-    }
-
     /// Writes why snapshots are kept.
     pub async fn note_verdicts(
         &self,

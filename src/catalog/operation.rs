@@ -2,7 +2,7 @@
 
 use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
 use crate::lifecycle::Archive;
-use crate::model::{Name, SnapshotId, Timestamp};
+use crate::model::SnapshotId;
 
 /// What can be written.
 pub(super) enum Operation {
@@ -11,11 +11,6 @@ pub(super) enum Operation {
     Plan(SnapshotId, Planning),
     Adopt(Adoption),
     ConfigureExports(Vec<ExportRecord>),
-    SkipTo {
-        instance: Name,
-        export: Name,
-        next_due: Option<Timestamp>,
-    },
     NoteVerdicts(Vec<VerdictNote>),
     Stamp {
         key: &'static str,

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use super::error::CatalogError;
 use crate::lifecycle::{
     Archive, Deletion, FailureCause, Holding, LossCause, Milestones, Offer, State, StateWord,
-    next_step,
+    is_at_rest,
 };
 use crate::model::{
     ArchiveId, Content, JobId, Name, PackageId, Scope, Sha256Digest, SnapshotId, StoredFile,
@@ -48,10 +48,9 @@ impl StateColumns {
             | State::Deleted(_, deletion) => Some(deletion.clone()),
             _ => None,
         };
-        let in_doubt = matches!(state, State::Requesting | State::Downloading(_));
         Self {
             state: state.word().as_str(),
-            at_rest: next_step(archive).is_none() && !in_doubt,
+            at_rest: is_at_rest(archive),
             cause,
             job_id: state.job().map(|job| job.as_str().to_owned()),
             package_id: state.package().map(|package| package.as_str().to_owned()),

@@ -15,7 +15,7 @@ use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
 use super::row;
 use super::sql;
 use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState, StateWord};
-use crate::model::{Name, SnapshotId, Timestamp, WATCHED_EXPORT};
+use crate::model::{Name, SnapshotId, Timestamp};
 
 pub(super) async fn perform(
     db: &mut SqliteConnection,
@@ -52,10 +52,6 @@ pub(super) async fn perform(
             for export in exports {
                 configure_export(db, &export, at).await?;
             }
-            Ok(Outcome::Done)
-        }
-        Operation::SkipTo { instance, export, next_due } => {
-            set_due(db, &instance, &export, at, next_due).await?;
             Ok(Outcome::Done)
         }
         Operation::NoteVerdicts(notes) => {
@@ -195,13 +191,9 @@ async fn adopt(
         Some(archive) => return Ok(Adopted::Known(archive)),
         None => None,
     };
-    let export: Name = WATCHED_EXPORT.parse().map_err(|error| CatalogError::BadRow {
-        what: "watched".into(),
-        why: format!("{error}"),
-    })?;
     let new = NewSnapshot {
         instance: adoption.instance,
-        export,
+        export: Name::watched(),
         origin: Origin::Watch,
         taken_at: at,
         next_due: None,

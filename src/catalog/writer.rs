@@ -53,43 +53,42 @@ pub(super) async fn serve(
     }
 }
 
-/// Runs a group in one transaction. An operation that is refused leaves no trace and does not
-/// disturb the others; a transaction that fails fails for all of them.
+/// Runs a group in one transaction and answers every caller. An operation that is refused leaves no
+/// trace and does not disturb the others; a transaction that fails fails for all of them.
 async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>, access: Access) {
-    let mut replies = Vec::with_capacity(group.len());
+    let (work, replies): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|r| ((r.operation, r.at), r.reply)).unzip();
     let mut journal = Vec::new();
-    let result = transact(connection, group, access, &mut replies, &mut journal).await;
-    if result.is_ok() {
-        journal.iter().for_each(Line::log);
-    }
-    for (reply, outcome) in replies {
-        let answer = match &result {
-            Ok(()) => outcome,
-            Err(error) => Err(CatalogError::Write(Arc::clone(error))),
-        };
-        // A caller that no longer waits has nothing to be told; the fact is recorded.
-        drop(reply.send(answer));
+    // A caller that no longer waits has nothing to be told; the fact is recorded.
+    match transact(connection, work, access, &mut journal).await {
+        Ok(outcomes) => {
+            journal.iter().for_each(Line::log);
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                drop(reply.send(outcome));
+            }
+        }
+        Err(error) => {
+            for reply in replies {
+                drop(reply.send(Err(CatalogError::Write(Arc::clone(&error)))));
+            }
+        }
     }
 }
 
-type Reply = (oneshot::Sender<Result<Outcome, CatalogError>>, Result<Outcome, CatalogError>);
-
+/// One outcome for each operation, once all of them are committed.
 async fn transact(
     connection: &mut SqliteConnection,
-    group: Vec<Request>,
+    work: Vec<(Operation, Timestamp)>,
     access: Access,
-    replies: &mut Vec<Reply>,
     journal: &mut Vec<Line>,
-) -> Result<(), Arc<sqlx::Error>> {
-    let reads_only = group.iter().all(|r| matches!(r.operation, Operation::DataVersion));
-    if reads_only {
-        for request in group {
-            let outcome = write::data_version(connection).await.map(Outcome::DataVersion);
-            replies.push((request.reply, outcome));
+) -> Result<Vec<Result<Outcome, CatalogError>>, Arc<sqlx::Error>> {
+    let mut outcomes = Vec::with_capacity(work.len());
+    if work.iter().all(|(operation, _)| matches!(operation, Operation::DataVersion)) {
+        for _ in work {
+            outcomes.push(write::data_version(connection).await.map(Outcome::DataVersion));
         }
-        return Ok(());
+        return Ok(outcomes);
     }
-    let mut group = group.into_iter();
     // Somebody else writes, perhaps a person in a shell. Nothing is done yet, so waiting is safe,
     // and ending the daemon for it would cut off every running download.
     let mut transaction = loop {
@@ -98,19 +97,12 @@ async fn transact(
             Err(error) if access == Access::Owner && is_busy(&error) => {
                 tracing::warn!("another program keeps the catalog locked; waiting for it");
             }
-            Err(error) => return Err(fail_rest(error, group, replies)),
+            Err(error) => return Err(Arc::new(error)),
         }
     };
-    while let Some(request) = group.next() {
-        let Request { operation, at, reply } = request;
+    for (operation, at) in work {
         let mark = journal.len();
-        let mut savepoint = match transaction.begin().await {
-            Ok(savepoint) => savepoint,
-            Err(error) => {
-                replies.push((reply, Ok(Outcome::Done)));
-                return Err(fail_rest(error, group, replies));
-            }
-        };
+        let mut savepoint = transaction.begin().await?;
         let outcome = write::perform(&mut savepoint, operation, at, journal).await;
         let closed = if outcome.is_ok() {
             savepoint.commit().await
@@ -118,43 +110,18 @@ async fn transact(
             journal.truncate(mark);
             savepoint.rollback().await
         };
-        let fatal = match &outcome {
-            Err(CatalogError::Write(error)) => Some(Arc::clone(error)),
-            _ => None,
-        };
-        replies.push((reply, outcome));
-        if let Some(error) = fatal {
-            fail_rest_with(&error, group, replies);
+        if let Err(CatalogError::Write(error)) = outcome {
             return Err(error);
         }
-        if let Err(error) = closed {
-            return Err(fail_rest(error, group, replies));
-        }
+        closed?;
+        outcomes.push(outcome);
     }
-    transaction.commit().await.map_err(Arc::new)
+    transaction.commit().await?;
+    Ok(outcomes)
 }
 
 /// `SQLITE_BUSY` and its extended codes: the lock was not to be had within the busy timeout.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
-}
-
-fn fail_rest(
-    error: sqlx::Error,
-    rest: impl Iterator<Item = Request>,
-    replies: &mut Vec<Reply>,
-) -> Arc<sqlx::Error> {
-    let error = Arc::new(error);
-    fail_rest_with(&error, rest, replies);
-    error
-}
-
-/// The answers of all are replaced by the error of the transaction in `commit_group`.
-fn fail_rest_with(
-    error: &Arc<sqlx::Error>,
-    rest: impl Iterator<Item = Request>,
-    replies: &mut Vec<Reply>,
-) {
-    replies.extend(rest.map(|r| (r.reply, Err(CatalogError::Write(Arc::clone(error))))));
 }

@@ -7,7 +7,7 @@ use super::output;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, story};
 use crate::roma::secret;
 use crate::settings::{Auth, Export, Settings};
 
@@ -80,11 +80,7 @@ fn unreadable_secrets(settings: &Settings) -> Vec<String> {
     places
         .filter_map(|(account, place)| {
             let error = secret::read(place).err()?;
-            let mut text = format!("account `{account}`: {error}");
-            if let Some(cause) = std::error::Error::source(&error) {
-                text = format!("{text}: {cause}");
-            }
-            Some(text)
+            Some(format!("account `{account}`: {}", story(&error)))
         })
         .collect()
 }

@@ -33,13 +33,7 @@ const UNLUCKY_DAY: u32 = 3;
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 
 pub(super) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)?;
-    let result = runtime.block_on(play(args));
-    runtime.shutdown_background();
-    result
+    super::on_many_threads(play(args))
 }
 
 async fn play(args: &DemoArgs) -> Result<Exit, CliError> {

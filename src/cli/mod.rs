@@ -80,3 +80,17 @@ fn on_one_thread<T>(
     runtime.shutdown_background();
     result
 }
+
+/// The daemon downloads, hashes and packs at the same time.
+fn on_many_threads<T>(
+    work: impl std::future::Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)?;
+    let result = runtime.block_on(work);
+    // File work that outlasts the grace ends with the process.
+    runtime.shutdown_background();
+    result
+}

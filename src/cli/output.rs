@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::CliError;
 use crate::catalog::ViewRows;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, story};
 
 /// The version of all `--json` answers; it rises when something is removed or changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
@@ -34,22 +34,6 @@ pub(super) fn json(mut answer: Value) -> Result<(), CliError> {
 /// Prints an error and what caused it, in one paragraph.
 pub(super) fn complain(error: &CliError) {
     note(&format!("error: {}", story(error)));
-}
-
-/// An error and what caused it.
-pub(super) fn story(error: &CliError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let below = error.to_string();
-        // An error that only passes its cause through says it once.
-        if !text.ends_with(&below) {
-            text.push_str(": ");
-            text.push_str(&below);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// An empty table with these headings, as wide as the terminal at most.

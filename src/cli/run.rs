@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
 use super::error::CliError;
-use super::output;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
+use crate::model::story;
 use crate::service::{self, Options};
 use crate::telemetry;
 use crate::vault::OsDisk;
@@ -29,21 +29,15 @@ pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
         clock: Clock::System,
         disk: Arc::new(OsDisk),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)?;
     let settings = loaded.settings.clone();
-    let result = runtime.block_on(async {
+    let result = super::on_many_threads(async {
         let shutdown = CancellationToken::new();
         service::on_signals(shutdown.clone()).map_err(CliError::Runtime)?;
         service::run(settings, options, shutdown).await.map_err(CliError::Service)
     });
-    // File work that outlasts the grace ends with the process.
-    runtime.shutdown_background();
     if let Err(error) = &result {
         // Standard error has no priority in the journal; there this is the line that counts.
-        telemetry::last_words(&output::story(error));
+        telemetry::last_words(&story(error));
     }
     result.map(|()| Exit::Ok)
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::lifecycle::{Archive, Pace, State, StateWord, Step, next_step, poll_delay};
+use crate::lifecycle::{Archive, Pace, State, StateWord, Step, is_at_rest, next_step, poll_delay};
 use crate::model::{ArchiveId, Name, Timestamp};
 
 /// Archives in motion.
@@ -31,7 +31,7 @@ impl Agenda {
     /// Takes an archive as it is now. One that is at rest is forgotten; one that is known already
     /// as it is later, because a look at the catalog came first, is left alone.
     pub(super) fn put(&mut self, archive: Archive) {
-        self.put_not_before(archive, Timestamp::from_millis(i64::MIN));
+        self.put_not_before(archive, Timestamp::EARLIEST);
     }
 
     /// Takes an archive that a task has made or changed besides its own. If a look at the catalog
@@ -48,11 +48,10 @@ impl Agenda {
             return;
         }
         let polls = self.remove(archive.id).map_or(0, |entry| entry.polls);
-        let slot = next_step(&archive).map(|(step, due)| (step, due.max(earliest)));
-        let in_doubt = matches!(archive.state, State::Requesting | State::Downloading(_));
-        if slot.is_none() && !in_doubt {
+        if is_at_rest(&archive) {
             return;
         }
+        let slot = next_step(&archive).map(|(step, due)| (step, due.max(earliest)));
         self.enter(Entry { archive, polls, slot });
     }
 

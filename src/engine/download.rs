@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::failure::{self, EngineError, of_vault};
-use super::shell::{Changed, Shell};
+use super::shell::{Changed, Shell, joined};
 use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, State};
 use crate::model::PackageId;
 use crate::roma::{PackageStream, RomaError};
@@ -168,14 +168,7 @@ async fn transfer(
         drop(sender.send(Chunk::End).await);
     }
     drop(sender);
-    let arrival = match task.await {
-        Ok(arrival) => arrival,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => std::future::pending().await,
-        },
-    };
-    match arrival {
+    match joined(task).await {
         Ok(staged) => Ok(Transfer::Whole(staged)),
         Err(error) => {
             let failure = match (error, sent) {
@@ -264,11 +257,6 @@ async fn set_aside(
 }
 
 fn unproven() -> Failure {
-    Failure {
-        class: FailureClass::Transient,
-        effect: Effect::Unknown,
-        message: "the server announced no length, and the body does not prove itself whole"
-            .to_owned(),
-        retry_after_ms: None,
-    }
+    let message = "the server announced no length, and the body does not prove itself whole";
+    Failure::new(FailureClass::Transient, Effect::Unknown, message)
 }

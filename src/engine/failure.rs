@@ -2,6 +2,7 @@
 
 use crate::catalog::CatalogError;
 use crate::lifecycle::{Effect, Failure, FailureClass};
+use crate::model::story;
 use crate::roma::shorten;
 use crate::vault::VaultError;
 
@@ -27,27 +28,10 @@ pub(super) fn of_vault(error: VaultError, effect: Effect) -> Result<Failure, Eng
         VaultError::UnsafePath { .. } | VaultError::SizeDiffers { .. } => FailureClass::Permanent,
         _ => FailureClass::Local,
     };
-    Ok(Failure { class, effect, message: chain(&error), retry_after_ms: None })
+    Ok(Failure::new(class, effect, shorten(&story(&error))))
 }
 
 /// A local reason to leave the package at ROMA for now.
 pub(super) fn local(message: impl Into<String>) -> Failure {
-    Failure {
-        class: FailureClass::Local,
-        effect: Effect::NotDone,
-        message: message.into(),
-        retry_after_ms: None,
-    }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    shorten(&text)
+    Failure::new(FailureClass::Local, Effect::NotDone, message)
 }

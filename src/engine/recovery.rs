@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::failure::EngineError;
 use super::shell::Shell;
 use crate::lifecycle::{Archive, Evidence, State, on_restart};
-use crate::model::ArchiveId;
+use crate::model::{ArchiveId, story};
 use crate::vault::{Staged, StagedEvidence, VaultError};
 
 /// Settles every archive in doubt, tidies staging, and returns all archives that are not at rest.
@@ -92,7 +92,7 @@ fn check(result: Result<(), VaultError>) -> Result<(), EngineError> {
     match result {
         Err(error) if error.is_fatal() => Err(EngineError::Disk(error)),
         Err(error) => {
-            tracing::warn!(error = %super::failure::chain(&error), "staging could not be tidied");
+            tracing::warn!(error = %story(&error), "staging could not be tidied");
             Ok(())
         }
         Ok(()) => Ok(()),

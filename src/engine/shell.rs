@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
 use crate::lifecycle::{Archive, Event, Failure, after_failure, replacement_generation};
-use crate::model::Name;
+use crate::model::{Name, story};
 use crate::roma::Roma;
 use crate::settings::{Limits, Pack};
 use crate::vault::Vault;
@@ -92,7 +94,7 @@ impl Shell {
         if matches!(error, CatalogError::Stale(_)) {
             tracing::info!(archive.id = %archive.id, "changed by a command meanwhile");
         } else {
-            tracing::error!(archive.id = %archive.id, error = %super::failure::chain(error),
+            tracing::error!(archive.id = %archive.id, error = %story(error),
                 "the catalog refused a change");
         }
         let mut found = self.catalog.archive(archive.id).await?;
@@ -111,13 +113,18 @@ impl Shell {
         work: impl FnOnce(&Vault) -> T + Send + 'static,
     ) -> T {
         let vault = self.vault.clone();
-        match tokio::task::spawn_blocking(move || work(&vault)).await {
-            Ok(value) => value,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // Only a runtime that is being torn down cancels blocking work.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        joined(tokio::task::spawn_blocking(move || work(&vault))).await
+    }
+}
+
+/// What a blocking task brings. A panic in it is the panic of whoever waits.
+pub(super) async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is being torn down cancels blocking work.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

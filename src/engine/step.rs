@@ -46,7 +46,8 @@ async fn request(shell: &Arc<Shell>, archive: Archive) -> Changed {
     let now = shell.clock.now();
     let Some(scope) = archive.scope.clone() else {
         // Only a watched job has no scope, and it is never scheduled.
-        let failure = permanent("the archive has no scope to export");
+        let message = "the archive has no scope to export";
+        let failure = Failure::new(FailureClass::Permanent, Effect::NotDone, message);
         let event = Event::RequestRefused { cause: FailureCause::Refused, failure };
         return shell.record(&archive, event).await;
     };
@@ -72,12 +73,8 @@ async fn accept(shell: &Arc<Shell>, archive: &Archive, job: JobId) -> Changed {
     if !in_doubt {
         return Ok(changed);
     }
-    let failure = Failure {
-        class: FailureClass::Transient,
-        effect: Effect::Unknown,
-        message: format!("ROMA answered with job {job}, which another archive already has"),
-        retry_after_ms: None,
-    };
+    let message = format!("ROMA answered with job {job}, which another archive already has");
+    let failure = Failure::new(FailureClass::Transient, Effect::Unknown, message);
     shell.fail(archive, failure).await
 }
 
@@ -238,14 +235,5 @@ async fn delete(shell: &Arc<Shell>, archive: Archive) -> Changed {
             let failure = of_vault(error, Effect::NotDone)?;
             shell.fail(&archive, failure).await
         }
-    }
-}
-
-fn permanent(message: &str) -> Failure {
-    Failure {
-        class: FailureClass::Permanent,
-        effect: Effect::NotDone,
-        message: message.to_owned(),
-        retry_after_ms: None,
     }
 }

@@ -47,3 +47,10 @@ pub struct Failure {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_after_ms: Option<u64>,
 }
+
+impl Failure {
+    /// A failure without a wish of the server's.
+    pub fn new(class: FailureClass, effect: Effect, message: impl Into<String>) -> Self {
+        Self { class, effect, message: message.into(), retry_after_ms: None }
+    }
+}

@@ -27,5 +27,5 @@ pub use retry::{
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
 pub use state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
-pub use step::{Step, next_step};
+pub use step::{Step, is_at_rest, next_step};
 pub use transition::{Evidence, IllegalTransition, on_restart, transition};

@@ -40,3 +40,10 @@ pub fn next_step(archive: &Archive) -> Option<(Step, Timestamp)> {
     };
     Some((step, archive.not_before))
 }
+
+/// Whether nothing is left to do for the archive. `requesting` and `downloading` have no step of
+/// their own, but a step or a restart has to settle them.
+pub fn is_at_rest(archive: &Archive) -> bool {
+    let in_doubt = matches!(archive.state, State::Requesting | State::Downloading(_));
+    next_step(archive).is_none() && !in_doubt
+}

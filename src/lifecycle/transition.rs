@@ -135,12 +135,7 @@ pub enum Evidence {
 ///
 /// A deletion in doubt needs no event: removing a file that is gone is a success.
 pub fn on_restart(state: &State, evidence: Evidence, now: Timestamp) -> Option<Event> {
-    let killed = |message: &str| Failure {
-        class: FailureClass::Transient,
-        effect: Effect::Unknown,
-        message: message.to_owned(),
-        retry_after_ms: None,
-    };
+    let killed = |message: &str| Failure::new(FailureClass::Transient, Effect::Unknown, message);
     match (state, evidence) {
         (State::Requesting, _) => Some(Event::RequestUnanswered {
             failure: killed("the daemon stopped before ROMA's answer was recorded"),

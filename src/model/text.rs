@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::WATCHED_EXPORT;
+
 /// A configured name of an account, an instance or an export: 1 to 64 of `A-Za-z0-9._-`, not
 /// beginning with a dot or a dash, so that it is safe as a folder and as a command-line argument.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -23,6 +25,11 @@ pub struct Name(String);
 pub struct InvalidName(String);
 
 impl Name {
+    /// The reserved export of adopted jobs, [`WATCHED_EXPORT`].
+    pub fn watched() -> Self {
+        Self(WATCHED_EXPORT.to_owned())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -100,6 +107,22 @@ macro_rules! opaque_id {
 
 opaque_id!(JobId, "ROMA's identifier of a job: opaque, up to 128 characters (contract 1).");
 opaque_id!(PackageId, "ROMA's identifier of a package, which it calls `archive_id` (contract 2).");
+
+/// An error and what caused it, in one line.
+pub fn story(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let below = error.to_string();
+        // Some errors repeat their cause in their own text, or only pass it through.
+        if !text.ends_with(&below) {
+            text.push_str(": ");
+            text.push_str(&below);
+        }
+        cause = error.source();
+    }
+    text
+}
 
 #[cfg(test)]
 mod tests {

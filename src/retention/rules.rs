@@ -62,10 +62,9 @@ impl<'p> Walk<'p> {
 
     fn within(rule: &WithinRule, newest: &Zoned) -> Self {
         // A window that reaches back beyond the calendar holds everything.
-        let start =
-            newest.checked_sub(rule.span).map_or(Timestamp::from_millis(i64::MIN), |start| {
-                Timestamp::from_jiff(start.timestamp())
-            });
+        let start = newest
+            .checked_sub(rule.span)
+            .map_or(Timestamp::EARLIEST, |start| Timestamp::from_jiff(start.timestamp()));
         Self { period: rule.period, kind: Kind::Within { start }, previous: None, kept: 0 }
     }
 

@@ -3,6 +3,7 @@
 //! with different statuses.
 
 use crate::lifecycle::{Effect, Failure, FailureClass};
+use crate::model::story;
 
 /// Which call failed; the same answer means different things to different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,21 +88,10 @@ impl RomaError {
 
     /// The whole story in one line, the causes behind it.
     pub fn into_failure(self) -> Failure {
-        let mut message = self.to_string();
-        let mut cause = std::error::Error::source(&self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            // Some libraries repeat their cause in their own text.
-            if !message.ends_with(&text) {
-                message.push_str(": ");
-                message.push_str(&text);
-            }
-            cause = error.source();
-        }
         Failure {
             class: self.class,
             effect: self.effect,
-            message: shorten(&message),
+            message: shorten(&story(&self)),
             retry_after_ms: self.retry_after_ms,
         }
     }

@@ -20,7 +20,7 @@ pub use signals::on_signals;
 use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
 use crate::clock::Clock;
 use crate::engine::{Assignment, Engine, EngineError, Retention, Shell};
-use crate::model::{Name, Sha256Digest, Timestamp, WATCHED_EXPORT};
+use crate::model::{Name, Sha256Digest, Timestamp, story};
 use crate::retention::Policy;
 use crate::roma::{ClientError, Roma};
 use crate::settings::Settings;
@@ -114,7 +114,7 @@ async fn serve(
     tracing::info!(status = engine.summary(), "ready");
     let worked = work(engine, options, systemd, shutdown).await;
     if let Err(error) = &worked {
-        tracing::error!(error = %error, "stopping because of this");
+        tracing::error!(error = %story(error), "stopping because of this");
     }
     let drained = drain(engine, systemd, grace).await;
     worked.and(drained)
@@ -280,14 +280,13 @@ fn retentions(settings: &Settings) -> Vec<Retention> {
         settings.exports.iter().map(|export| one(&export.instance, &export.name, &export.policy));
     let watched = watched(settings);
     configured
-        .chain(watched.iter().map(|(instance, name)| one(instance, name, &settings.retention)))
+        .chain(watched.map(|(instance, name)| one(&instance, &name, &settings.retention)))
         .collect()
 }
 
 /// Adopted jobs belong to the reserved export of their instance.
-fn watched(settings: &Settings) -> Vec<(Name, Name)> {
-    let Ok(name) = WATCHED_EXPORT.parse::<Name>() else { return Vec::new() };
-    settings.instances.iter().map(|instance| (instance.name.clone(), name.clone())).collect()
+fn watched(settings: &Settings) -> impl Iterator<Item = (Name, Name)> {
+    settings.instances.iter().map(|instance| (instance.name.clone(), Name::watched()))
 }
 
 /// The zone belongs to it: other days and weeks make other buckets.

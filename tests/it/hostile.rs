@@ -1,15 +1,13 @@
 //! The compiled binary against a server that breaks off, forgets and overtakes: no package that
 //! arrived is given up, and none is put at risk by the daemon itself.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::clock::Clock;
 use roma_archived::service::{self, Options};
-use roma_archived::vault::{Disk, DiskFile, OsDisk};
 use roma_sim::knobs::{ConsumePoint, DownloadFraming, SpentJob};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator};
 use roma_sim::{CreatedJob, defaults};
@@ -19,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::whole_life::json;
 use crate::support::binary::{config, run};
+use crate::support::disk::Tight;
 
 async fn simulator(knobs: Knobs) -> Simulator {
     Simulator::start(SimOptions { knobs, ..SimOptions::default() }).await.unwrap()
@@ -104,34 +103,6 @@ async fn an_export_waits_until_an_adopted_job_was_looked_at() {
     }
 }
 
-/// A disk on which there is always as much room as here.
-#[derive(Debug)]
-struct Tight(u64);
-
-impl Disk for Tight {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        OsDisk.create_new(path)
-    }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_file(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(dir)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.0)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn downloads_do_not_count_on_the_same_room() {
     let simulator = simulator(Knobs::default()).await;
@@ -149,7 +120,7 @@ async fn downloads_do_not_count_on_the_same_room() {
         once: true,
         check_interval: Duration::from_secs(1),
         clock: Clock::System,
-        disk: Arc::new(Tight((1 << 20) + 5_000_000)),
+        disk: Arc::new(Tight(Arc::new(AtomicU64::new((1 << 20) + 5_000_000)))),
     };
     let settings = roma_archived::config::load(&config).unwrap().settings;
     simulator.world().script_always(Endpoint::Download, Fault::Stall { bytes: 1, ms: 300 });

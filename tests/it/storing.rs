@@ -2,11 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use roma_archived::vault::{Disk, DiskFile, OsDisk};
 use roma_sim::{ContentSpec, Endpoint, JobState};
 
+use crate::support::disk::Tight;
 use crate::support::world::{Setup, World};
 
 #[tokio::test]
@@ -55,38 +55,10 @@ async fn a_stored_file_describes_itself_and_is_private() {
     assert_eq!(manifest["parts"], 1);
 }
 
-/// A disk that is full until it is told otherwise.
-#[derive(Debug)]
-struct FullDisk(Arc<AtomicBool>);
-
-impl Disk for FullDisk {
-    fn create_new(&self, path: &std::path::Path) -> std::io::Result<Box<dyn DiskFile>> {
-        OsDisk.create_new(path)
-    }
-    fn create_dir(&self, path: &std::path::Path) -> std::io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-    fn rename(&self, from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn sync_file(&self, path: &std::path::Path) -> std::io::Result<()> {
-        OsDisk.sync_file(path)
-    }
-    fn sync_dir(&self, path: &std::path::Path) -> std::io::Result<()> {
-        OsDisk.sync_dir(path)
-    }
-    fn remove(&self, path: &std::path::Path) -> std::io::Result<()> {
-        OsDisk.remove(path)
-    }
-    fn free_bytes(&self, path: &std::path::Path) -> std::io::Result<u64> {
-        if self.0.load(Ordering::SeqCst) { Ok(0) } else { OsDisk.free_bytes(path) }
-    }
-}
-
 #[tokio::test]
 async fn without_room_the_package_stays_at_the_server() {
-    let full = Arc::new(AtomicBool::new(true));
-    let mut setup = Setup { disk: Arc::new(FullDisk(full.clone())), ..Setup::default() };
+    let free = Arc::new(AtomicU64::new(0));
+    let mut setup = Setup { disk: Arc::new(Tight(free.clone())), ..Setup::default() };
     setup.limits.min_free_bytes = 1 << 20;
     let mut world = World::new(setup).await;
     let job = world.job(JobState::Ready, ContentSpec::Assets);
@@ -96,7 +68,7 @@ async fn without_room_the_package_stays_at_the_server() {
     assert_eq!(archive.state.word().as_str(), "ready");
     assert!(archive.last_error.unwrap().contains("limits.min_free_space"));
     assert_eq!(world.simulator.world().ledger().count_all(Endpoint::Download), 0);
-    full.store(false, Ordering::SeqCst);
+    free.store(u64::MAX, Ordering::SeqCst);
     world.settle().await;
     assert_eq!(world.states().await, ["stored"]);
     world.check_oracle().await;
