@@ -91,6 +91,13 @@ impl Schedule {
     }
 }
 
+/// The last occurrence that was taken, as far as `now` lets it be believed: one that is more than
+/// an hour ahead was taken by a clock that ran ahead, and must not keep the schedule waiting until
+/// time has caught up.
+pub fn credible_last(last: Timestamp, now: Timestamp) -> Timestamp {
+    if last.since(now) > std::time::Duration::from_hours(1) { now } else { last }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

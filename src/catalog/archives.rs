@@ -237,7 +237,7 @@ pub(super) async fn write_event(
     sqlx::query(sql::INSERT_EVENT)
         .bind(line.at.as_millis())
         .bind(line.archive.map(|id| id.0))
-        .bind(line.snapshot.0)
+        .bind(line.snapshot.map(|id| id.0))
         .bind(line.event.clone())
         .bind(line.from_state)
         .bind(line.to_state)

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState, StateWord};
+use crate::lifecycle::{Archive, Event, Notice, SnapshotEvent, SnapshotState, StateWord};
 use crate::model::{ArchiveId, SnapshotId, Timestamp};
 
 /// A row of `internal_event`.
@@ -11,12 +11,12 @@ use crate::model::{ArchiveId, SnapshotId, Timestamp};
 pub(super) struct Line {
     pub(super) at: Timestamp,
     pub(super) archive: Option<ArchiveId>,
-    pub(super) snapshot: SnapshotId,
+    pub(super) snapshot: Option<SnapshotId>,
     pub(super) event: String,
     pub(super) from_state: Option<&'static str>,
     pub(super) to_state: Option<&'static str>,
     pub(super) detail: Value,
-    export: String,
+    export: Option<String>,
     job: Option<String>,
 }
 
@@ -42,12 +42,12 @@ impl Line {
         Self {
             at,
             archive: Some(archive.id),
-            snapshot: archive.snapshot,
+            snapshot: Some(archive.snapshot),
             event: event.to_owned(),
             from_state: None,
             to_state: Some(archive.state.word().as_str()),
             detail,
-            export: archive.export.to_string(),
+            export: Some(archive.export.to_string()),
             job: None,
         }
     }
@@ -62,12 +62,12 @@ impl Line {
         Self {
             at,
             archive: None,
-            snapshot,
+            snapshot: Some(snapshot),
             event: event.word().to_owned(),
             from_state: from.map(SnapshotState::as_str),
             to_state: to.or(from).map(SnapshotState::as_str),
             detail: detail(event),
-            export: export.to_string(),
+            export: Some(export.to_string()),
             job: None,
         }
     }
@@ -82,12 +82,27 @@ impl Line {
         Self {
             at,
             archive: None,
-            snapshot,
+            snapshot: Some(snapshot),
             event: format!("snapshot_{to}"),
             from_state: Some(from.as_str()),
             to_state: Some(to.as_str()),
             detail: Value::Object(serde_json::Map::new()),
-            export: export.to_string(),
+            export: Some(export.to_string()),
+            job: None,
+        }
+    }
+
+    /// It concerns the daemon as a whole.
+    pub(super) fn of_daemon(notice: &Notice, at: Timestamp) -> Self {
+        Self {
+            at,
+            archive: None,
+            snapshot: None,
+            event: notice.word().to_owned(),
+            from_state: None,
+            to_state: None,
+            detail: detail(notice),
+            export: None,
             job: None,
         }
     }
@@ -100,17 +115,20 @@ impl Line {
 
     /// What a person reads where the fields are not shown: who, what, and why it went wrong.
     fn sentence(&self) -> String {
-        let who = match self.archive {
-            Some(archive) => archive.to_string(),
-            None => self.snapshot.to_string(),
+        let event = self.event.replace('_', " ");
+        let instance = self.detail.get("instance").and_then(Value::as_str);
+        let what = match (self.archive, self.snapshot, instance) {
+            (Some(archive), ..) => format!("{archive} {event}"),
+            (None, Some(snapshot), _) => format!("{snapshot} {event}"),
+            (None, None, Some(instance)) => format!("{instance}: {event}"),
+            (None, None, None) => event,
         };
-        let what = self.event.replace('_', " ");
         let why = ["/failure/message", "/message", "/reasons", "/deletion/reason"]
             .iter()
             .find_map(|place| self.detail.pointer(place)?.as_str());
         match why {
-            Some(why) => format!("{who} {what}: {why}"),
-            None => format!("{who} {what}"),
+            Some(why) => format!("{what}: {why}"),
+            None => what,
         }
     }
 
@@ -118,6 +136,7 @@ impl Line {
     pub(super) fn log(&self) {
         let archive = self.archive.map(|id| id.to_string());
         let archive = archive.as_deref();
+        let snapshot = self.snapshot.map(|id| id.to_string());
         let detail = match &self.detail {
             Value::Object(fields) if fields.is_empty() => None,
             detail => Some(detail.to_string()),
@@ -127,8 +146,8 @@ impl Line {
             ($level:ident) => {
                 tracing::$level!(
                     archive.id = archive,
-                    snapshot.id = %self.snapshot,
-                    export.name = %self.export,
+                    snapshot.id = snapshot.as_deref(),
+                    export.name = self.export.as_deref(),
                     job.id = self.job.as_deref(),
                     event = %self.event,
                     state = self.to_state,
@@ -143,6 +162,8 @@ impl Line {
         } else if self.event.ends_with("_postponed")
             || self.event == "download_interrupted"
             || self.event == "snapshot_incomplete"
+            || self.event == "instance_paused"
+            || self.event == "clock_doubted"
         {
             line!(warn);
         } else {

@@ -33,7 +33,7 @@ pub use record::{
     SnapshotRecord, UnplannedSnapshot, VerdictNote,
 };
 
-use crate::lifecycle::Archive;
+use crate::lifecycle::{Archive, Notice};
 use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
 use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
@@ -195,6 +195,11 @@ impl Catalog {
         at: Timestamp,
     ) -> Result<(), CatalogError> {
         self.write(Operation::NoteVerdicts(notes), at).await.map(drop)
+    }
+
+    /// Records what concerns no single archive or snapshot.
+    pub async fn notify(&self, notices: Vec<Notice>, at: Timestamp) -> Result<(), CatalogError> {
+        self.write(Operation::Notify(notices), at).await.map(drop)
     }
 
     /// Writes one value about the catalog itself.

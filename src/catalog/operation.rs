@@ -1,7 +1,7 @@
 //! What the writer is asked to do, and what comes of it.
 
 use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
-use crate::lifecycle::Archive;
+use crate::lifecycle::{Archive, Notice};
 use crate::model::SnapshotId;
 
 /// What can be written.
@@ -12,6 +12,7 @@ pub(super) enum Operation {
     Adopt(Adoption),
     ConfigureExports(Vec<ExportRecord>),
     NoteVerdicts(Vec<VerdictNote>),
+    Notify(Vec<Notice>),
     Stamp {
         key: &'static str,
         value: String,

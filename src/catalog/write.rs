@@ -60,6 +60,12 @@ pub(super) async fn perform(
             }
             Ok(Outcome::Done)
         }
+        Operation::Notify(notices) => {
+            for notice in notices {
+                write_event(db, Line::of_daemon(&notice, at), journal).await?;
+            }
+            Ok(Outcome::Done)
+        }
         Operation::Stamp { key, value, replace } => {
             sqlx::query(if replace { sql::UPSERT_META } else { sql::INSERT_META })
                 .bind(key)

@@ -2,17 +2,23 @@
 //! due. In memory, so that a look costs nothing and history does not count; the catalog has the
 //! same facts and rebuilds it after a restart.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::lifecycle::{Archive, Pace, State, StateWord, Step, is_at_rest, next_step, poll_delay};
+use crate::lifecycle::{
+    Archive, Pace, State, StateWord, Step, credible_due, is_at_rest, next_step, poll_delay,
+};
 use crate::model::{ArchiveId, Name, Timestamp};
+
+/// Archives of one instance that wait for one step, by when it is due.
+type Queue = BTreeSet<(Timestamp, ArchiveId)>;
 
 /// Archives in motion.
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     entries: HashMap<ArchiveId, Entry>,
-    due: HashMap<Step, BTreeSet<(Timestamp, ArchiveId)>>,
+    /// For each step and instance, so that one with a thousand due archives hides no other.
+    due: HashMap<Step, BTreeMap<Name, Queue>>,
     occupied: HashMap<Name, usize>,
     /// Kept up to date, because it is asked for after every step.
     counts: HashMap<StateWord, usize>,
@@ -74,7 +80,8 @@ impl Agenda {
     fn enter(&mut self, entry: Entry) {
         let id = entry.archive.id;
         if let Some((step, due)) = entry.slot {
-            self.due.entry(step).or_default().insert((due, id));
+            let queues = self.due.entry(step).or_default();
+            queues.entry(entry.archive.instance.clone()).or_default().insert((due, id));
         }
         *self.counts.entry(entry.archive.state.word()).or_default() += 1;
         if entry.occupies_account() {
@@ -85,10 +92,8 @@ impl Agenda {
 
     fn remove(&mut self, id: ArchiveId) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
-        if let Some((step, due)) = entry.slot
-            && let Some(queue) = self.due.get_mut(&step)
-        {
-            queue.remove(&(due, id));
+        if let Some((step, due)) = entry.slot {
+            self.unqueue(step, &entry.archive.instance, (due, id));
         }
         if let Some(count) = self.counts.get_mut(&entry.archive.state.word()) {
             *count = count.saturating_sub(1);
@@ -116,36 +121,60 @@ impl Agenda {
         self.occupied.get(instance).is_some_and(|count| *count > 0)
     }
 
-    /// Hands out the archive whose `step` has been due the longest. It stays out until it is put
-    /// back. `fits` may pass one over.
+    fn unqueue(&mut self, step: Step, instance: &Name, place: (Timestamp, ArchiveId)) {
+        let Some(queues) = self.due.get_mut(&step) else { return };
+        if let Some(queue) = queues.get_mut(instance) {
+            queue.remove(&place);
+            if queue.is_empty() {
+                queues.remove(instance);
+            }
+        }
+    }
+
+    /// Hands out the archive whose `step` has been due the longest, of the instance with the lowest
+    /// rank; an instance without one is passed over. It stays out until it is put back.
     pub(super) fn take_due(
         &mut self,
         step: Step,
         now: Timestamp,
-        fits: impl Fn(&Self, &Archive) -> bool,
+        rank: impl Fn(&Self, &Name) -> Option<usize>,
     ) -> Option<Archive> {
-        let queue = self.due.get(&step)?;
-        let id = queue
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .map(|(_, id)| *id)
-            .find(|id| self.entries.get(id).is_some_and(|entry| fits(self, &entry.archive)))?;
+        let heads = self.due.get(&step)?.iter().filter_map(|(instance, queue)| {
+            let (due, id) = *queue.first()?;
+            (due <= now).then_some((instance, due, id))
+        });
+        let ranked = heads.filter_map(|(instance, due, id)| Some((rank(self, instance)?, due, id)));
+        let (_, due, id) = ranked.min()?;
         let entry = self.entries.get_mut(&id)?;
-        let (step, due) = entry.slot.take()?;
+        entry.slot = None;
         let archive = entry.archive.clone();
-        if let Some(queue) = self.due.get_mut(&step) {
-            queue.remove(&(due, id));
-        }
+        self.unqueue(step, &archive.instance, (due, id));
         Some(archive)
     }
 
     /// The moment the first step falls due that is not due already.
     pub(super) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let later = now.plus(Duration::from_millis(1));
-        let first = |queue: &BTreeSet<(Timestamp, ArchiveId)>| {
-            queue.range((later, ArchiveId(i64::MIN))..).next().map(|(due, _)| *due)
-        };
-        self.due.values().filter_map(first).min()
+        let first =
+            |queue: &Queue| queue.range((later, ArchiveId(i64::MIN))..).next().map(|(due, _)| *due);
+        self.due.values().flat_map(BTreeMap::values).filter_map(first).min()
+    }
+
+    /// The clock was set back, so that moments once near seem far away: no step waits longer than
+    /// it was meant to.
+    pub(super) fn clock_went_back(&mut self, now: Timestamp) {
+        let ids: Vec<ArchiveId> = self.entries.keys().copied().collect();
+        for id in ids {
+            let Some(entry) = self.entries.get(&id) else { continue };
+            let Some((step, due)) = entry.slot else { continue };
+            let credible = credible_due(&entry.archive, due, now);
+            if credible != due
+                && let Some(mut entry) = self.remove(id)
+            {
+                entry.slot = Some((step, credible));
+                self.enter(entry);
+            }
+        }
     }
 
     /// One line about what is going on: states, runs that are being planned, the next run.
@@ -229,7 +258,7 @@ mod tests {
     }
 
     fn due(agenda: &mut Agenda, step: Step) -> Option<Archive> {
-        agenda.take_due(step, Timestamp::from_millis(NOW), |_, _| true)
+        agenda.take_due(step, Timestamp::from_millis(NOW), |_, _| Some(0))
     }
 
     #[test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::agenda::Agenda;
 use super::sweep::Retention;
-use crate::lifecycle::Archive;
 use crate::model::Name;
 use crate::settings::Export;
 
@@ -28,12 +27,12 @@ pub struct Assignment {
 pub(super) fn account_is_free(
     agenda: &Agenda,
     accounts: &HashMap<Name, Name>,
-    archive: &Archive,
+    instance: &Name,
 ) -> bool {
-    let account = accounts.get(&archive.instance);
+    let account = accounts.get(instance);
     accounts
         .iter()
         .filter(|(_, other)| Some(*other) == account)
-        .all(|(instance, _)| !agenda.occupies(instance))
-        && !(account.is_none() && agenda.occupies(&archive.instance))
+        .all(|(other, _)| !agenda.occupies(other))
+        && !(account.is_none() && agenda.occupies(instance))
 }

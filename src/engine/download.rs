@@ -97,8 +97,8 @@ async fn preflight(
     archive: &Archive,
     room: &Room,
 ) -> Result<Preflight, EngineError> {
-    if let Err(error) = shell.roma.ready_credential(&archive.instance, shell.clock.now()).await {
-        return Ok(Preflight::NotReady(error.into_failure()));
+    if let Err(failure) = shell.credential(&archive.instance).await {
+        return Ok(Preflight::NotReady(failure));
     }
     let (needed, promised) = (room.needed, room.promised);
     match shell.blocking(crate::vault::Vault::free_bytes).await {
@@ -148,12 +148,13 @@ async fn transfer(
     receiver: Receiver,
 ) -> Result<Transfer, EngineError> {
     let now = shell.clock.now();
-    let mut stream = match shell.roma.open_package(&archive.instance, package, now).await {
+    let answer = shell.roma.open_package(&archive.instance, package, now).await;
+    let mut stream = match shell.heard(&archive.instance, answer) {
         Ok(stream) => stream,
-        Err(error) => {
+        Err(failure) => {
             drop(receiver);
             discard_empty(shell, archive).await?;
-            return Ok(Transfer::Failed(error.into_failure()));
+            return Ok(Transfer::Failed(failure));
         }
     };
     if let Some(encoding) = &stream.encoding {
@@ -172,7 +173,9 @@ async fn transfer(
         Ok(staged) => Ok(Transfer::Whole(staged)),
         Err(error) => {
             let failure = match (error, sent) {
-                (VaultError::CutShort { .. }, Sent::Broken(error)) => error.into_failure(),
+                (VaultError::CutShort { .. }, Sent::Broken(error)) => {
+                    shell.blame(&archive.instance, error)
+                }
                 (VaultError::CutShort { .. }, _) => {
                     return match prove_whole(shell, archive, unproven()).await? {
                         Transfer::Failed(failure) => set_aside(shell, archive, failure).await,

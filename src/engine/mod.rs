@@ -6,48 +6,45 @@
 //! run to their end. The engine never reads configuration, never talks to systemd, and never
 //! changes an archive but through the catalog.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 mod agenda;
 mod assignment;
+mod breaker;
+mod clockwatch;
 mod download;
+mod due;
 mod failure;
 mod planning;
 mod recovery;
 mod shell;
+mod starting;
 mod step;
 mod sweep;
 mod task;
 
 pub use assignment::Assignment;
 pub use failure::EngineError;
-pub use shell::Shell;
+pub use shell::{Health, Shell};
 pub use sweep::Retention;
 
-use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
-use crate::lifecycle::{Archive, State, Step};
+use crate::catalog::UnplannedSnapshot;
+use crate::lifecycle::{Archive, State};
 use crate::model::{ArchiveId, Timestamp};
 use agenda::Agenda;
-use assignment::account_is_free;
+use clockwatch::{ClockWatch, Move};
+use due::DueRuns;
 use planning::Planned;
-use task::{Finished, Task};
+use sweep::Sweeps;
+use task::{Finished, Running, Task};
 
-/// Jobs that are asked about at the same time.
-const POLLS: usize = 32;
-/// Files that are removed at the same time; they share commits.
-const DELETIONS: usize = 16;
-/// Snapshots whose scope is read at the same time.
-const PLANNINGS: usize = 4;
-/// Retention is applied at least this often.
-const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
 /// Before anything else.
 const LONG_AGO: Timestamp = Timestamp::EARLIEST;
-/// How long retention waits for more to be stored: a sweep looks at all of an export's snapshots.
-const SWEEP_DELAY: Duration = Duration::from_secs(10);
+/// A planning is never further away than this, unless the clock was set back meanwhile.
+const FARTHEST_PLANNING: Duration = Duration::from_hours(1);
 /// After a step broke, before its archive is touched again.
 const AFTER_PANIC: Duration = Duration::from_mins(1);
 
@@ -58,14 +55,13 @@ pub struct Engine {
     assignment: Assignment,
     agenda: Agenda,
     tasks: JoinSet<Finished>,
-    about: HashMap<tokio::task::Id, Task>,
-    /// When each export falls due next, by its place in the assignment.
-    next_due: Vec<Option<Timestamp>>,
+    running: Running,
+    /// Tasks that broke, to be settled by the next pass.
+    broken: Vec<(Task, JoinError)>,
+    due: DueRuns,
     to_plan: Vec<UnplannedSnapshot>,
-    /// When each retention is applied next, by its place in the assignment.
-    next_sweep: Vec<Timestamp>,
-    /// Whether something was stored since it was applied last.
-    unswept: Vec<bool>,
+    sweeps: Sweeps,
+    clock: ClockWatch,
     seen_seq: i64,
     seen_version: Option<i64>,
     next_check: Timestamp,
@@ -78,14 +74,15 @@ impl Engine {
     pub fn new(shell: Shell, assignment: Assignment) -> Self {
         let packs = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
         Self {
+            clock: ClockWatch::new(shell.clock.now()),
             shell: Arc::new(shell),
-            next_due: vec![None; assignment.exports.len()],
-            next_sweep: vec![LONG_AGO; assignment.retentions.len()],
-            unswept: vec![false; assignment.retentions.len()],
+            due: DueRuns::default(),
+            sweeps: Sweeps::new(assignment.retentions.len()),
             assignment,
             agenda: Agenda::default(),
             tasks: JoinSet::new(),
-            about: HashMap::new(),
+            running: Running::default(),
+            broken: Vec::new(),
             to_plan: Vec::new(),
             seen_seq: 0,
             seen_version: None,
@@ -102,29 +99,30 @@ impl Engine {
             self.agenda.put(archive);
         }
         self.to_plan = self.shell.catalog.to_plan().await?;
-        let recorded = self.shell.catalog.exports().await?;
-        for (export, next_due) in self.assignment.exports.iter().zip(&mut self.next_due) {
-            let known =
-                recorded.iter().find(|r| r.instance == export.instance && r.name == export.name);
-            *next_due = known.zip(export.schedule.as_ref()).and_then(|(known, schedule)| {
-                schedule.next_after(known.last_due, &self.assignment.zone)
-            });
-        }
-        Ok(())
+        let now = self.shell.clock.now();
+        self.clock = ClockWatch::new(now);
+        // What was written by a clock that ran ahead is not waited for.
+        self.forget_far_moments(now);
+        self.due.load(&self.shell, &self.assignment, now).await
     }
 
     /// Decides and starts everything that is due; never waits for any of it. The answer is the
     /// moment at which something falls due next.
     pub async fn pass(&mut self) -> Result<Timestamp, EngineError> {
         let now = self.shell.clock.now();
+        self.look_at_the_clock(now).await?;
+        self.settle_broken(now).await?;
         self.look_for_foreign_changes(now).await?;
         if !self.draining {
-            self.open_due_runs(now).await?;
+            self.to_plan.extend(self.due.open(&self.shell, &self.assignment, now).await?);
             self.start_plannings(now);
             self.start_sweeps(now);
             self.start_steps(now);
         }
-        Ok(self.next_wake(now))
+        self.record_notices(now).await?;
+        let wake = self.next_wake(now);
+        self.clock.sleeps_until(wake);
+        Ok(wake)
     }
 
     /// Waits for one task to end and takes in what it brings. Pends for ever while none is
@@ -134,14 +132,17 @@ impl Engine {
             return std::future::pending().await;
         };
         match joined {
-            Ok((task, finished)) => {
-                let own = self.about.remove(&task).and_then(Task::archive);
-                self.take_in(finished, own)
+            Ok((id, finished)) => {
+                let task = self.end(id);
+                self.take_in(finished, task.and_then(|task| task.archive()))
             }
-            Err(error) => match self.about.remove(&error.id()) {
-                Some(about) => self.after_panic(about, &error).await,
-                None => Ok(()),
-            },
+            Err(error) => {
+                if let Some(task) = self.end(error.id()) {
+                    tracing::error!(error = %error, task = ?task, "a step broke; this is a bug");
+                    self.broken.push((task, error));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -158,23 +159,59 @@ impl Engine {
 
     /// Whether a step, a planning or a sweep is running.
     pub fn is_busy(&self) -> bool {
-        !self.tasks.is_empty()
+        !self.tasks.is_empty() || !self.broken.is_empty()
     }
 
     /// Whether nothing is left to do but to wait for schedules and for the trash.
     pub fn is_at_rest(&self) -> bool {
-        self.tasks.is_empty()
+        !self.is_busy()
             && self.to_plan.is_empty()
             && self.agenda.is_at_rest()
-            && !self.unswept.contains(&true)
+            && self.sweeps.is_done()
     }
 
     /// One line about what is going on, for people.
     pub fn summary(&self) -> String {
-        let exports = self.assignment.exports.iter().map(|export| &export.name);
-        let next =
-            exports.zip(&self.next_due).filter_map(|(name, due)| Some((due.as_ref()?, name))).min();
-        self.agenda.summary(self.to_plan.len(), next)
+        let next = self.due.first_of(&self.assignment);
+        let mut words = vec![self.agenda.summary(self.to_plan.len(), next)];
+        let breakers = self.shell.breakers();
+        let paused = breakers.paused(self.shell.clock.now());
+        words.extend(paused.into_iter().map(|name| format!("{name} paused")));
+        words.join(", ")
+    }
+
+    /// A clock that was set makes moments once near seem far away, or the other way round.
+    async fn look_at_the_clock(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let moved = self.clock.look(now);
+        if moved != Move::Ordinary {
+            tracing::warn!(%now, ?moved, "the clock was set, or the machine slept");
+            self.shell.roma.forget_clock();
+        }
+        if moved == Move::Back {
+            self.forget_far_moments(now);
+            self.due.load(&self.shell, &self.assignment, now).await?;
+        }
+        Ok(())
+    }
+
+    fn forget_far_moments(&mut self, now: Timestamp) {
+        self.agenda.clock_went_back(now);
+        self.sweeps.clock_went_back(now);
+        self.shell.breakers().clock_went_back(now);
+        let latest = now.plus(FARTHEST_PLANNING);
+        for snapshot in &mut self.to_plan {
+            snapshot.not_before = latest.min(snapshot.not_before);
+        }
+    }
+
+    /// Records what concerns no single archive.
+    async fn record_notices(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let mut notices = self.shell.breakers().take_notices();
+        notices.extend(self.clock.notice(self.shell.roma.clock_offset_ms()));
+        if notices.is_empty() {
+            return Ok(());
+        }
+        Ok(self.shell.catalog.notify(notices, now).await?)
     }
 
     /// Commands write to the same catalog: take over what they changed.
@@ -202,113 +239,11 @@ impl Engine {
             }
         }
         let mut to_plan = self.shell.catalog.to_plan().await?;
-        to_plan.retain(|snapshot| self.running(|t| *t == Task::Planning(snapshot.id)) == 0);
+        let planned =
+            |id| self.running.count(|t| matches!(t, Task::Planning(s, _) if *s == id)) > 0;
+        to_plan.retain(|snapshot| !planned(snapshot.id));
         self.to_plan = to_plan;
         Ok(())
-    }
-
-    async fn open_due_runs(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        for (export, next_due) in self.assignment.exports.iter().zip(&mut self.next_due) {
-            let Some(schedule) = &export.schedule else { continue };
-            let Some(first) = next_due.filter(|due| *due <= now) else { continue };
-            // Whatever was missed since collapses into the newest occurrence.
-            let before = first.minus(Duration::from_millis(1));
-            let taken_at = schedule.due(before, now, &self.assignment.zone).unwrap_or(first);
-            *next_due = schedule.next_after(taken_at, &self.assignment.zone);
-            let new = NewSnapshot {
-                instance: export.instance.clone(),
-                export: export.name.clone(),
-                origin: Origin::Schedule,
-                taken_at,
-                next_due: *next_due,
-            };
-            let id = self.shell.catalog.open_snapshot(new, now).await?;
-            self.to_plan.push(UnplannedSnapshot {
-                id,
-                instance: export.instance.clone(),
-                export: export.name.clone(),
-                taken_at,
-                attempts: 0,
-                not_before: now,
-            });
-        }
-        Ok(())
-    }
-
-    fn start_plannings(&mut self, now: Timestamp) {
-        while self.running(|task| matches!(task, Task::Planning(_))) < PLANNINGS {
-            let Some(place) = self.to_plan.iter().position(|s| s.not_before <= now) else { return };
-            let snapshot = self.to_plan.swap_remove(place);
-            let export = self
-                .assignment
-                .exports
-                .iter()
-                .find(|e| e.instance == snapshot.instance && e.name == snapshot.export)
-                .cloned();
-            let (id, shell) = (snapshot.id, self.shell.clone());
-            let handle = self.tasks.spawn(async move {
-                Finished::Planning(planning::run(shell, snapshot, export).await)
-            });
-            self.about.insert(handle.id(), Task::Planning(id));
-        }
-    }
-
-    fn start_sweeps(&mut self, now: Timestamp) {
-        // With nothing else to do there is nothing to wait for.
-        let idle = self.tasks.is_empty() && self.agenda.is_at_rest();
-        for place in 0..self.next_sweep.len() {
-            let busy = self.running(|task| *task == Task::Sweep(place)) > 0;
-            let due = self.next_sweep[place] <= now || (idle && self.unswept[place]);
-            if busy || !due {
-                continue;
-            }
-            self.next_sweep[place] = now.plus(SWEEP_INTERVAL);
-            self.unswept[place] = false;
-            let (shell, retention) =
-                (self.shell.clone(), self.assignment.retentions[place].clone());
-            let handle = self
-                .tasks
-                .spawn(async move { Finished::Sweep(sweep::run(shell, retention).await) });
-            self.about.insert(handle.id(), Task::Sweep(place));
-        }
-    }
-
-    /// Starts due steps, those first that take a package out of danger.
-    fn start_steps(&mut self, now: Timestamp) {
-        let limits = [
-            (Step::Pack, self.packs),
-            (Step::Download, self.shell.limits.downloads.get()),
-            (Step::Poll, POLLS),
-            (Step::Request, usize::MAX),
-            (Step::Delete, DELETIONS),
-        ];
-        for (step, limit) in limits {
-            let mut running = self.running(|task| matches!(task, Task::Step(s, _) if *s == step));
-            while running < limit {
-                let accounts = &self.assignment.accounts;
-                let archive = self.agenda.take_due(step, now, |agenda, archive| {
-                    step != Step::Request || account_is_free(agenda, accounts, archive)
-                });
-                let Some(archive) = archive else { break };
-                self.start(step, archive);
-                running += 1;
-            }
-        }
-    }
-
-    fn start(&mut self, step: Step, archive: Archive) {
-        let (id, shell) = (archive.id, self.shell.clone());
-        if step == Step::Request {
-            // Until its answer is recorded, this request keeps its account busy.
-            self.agenda.hold(archive.clone());
-        }
-        let handle =
-            self.tasks.spawn(async move { Finished::Step(step::run(shell, step, archive).await) });
-        self.about.insert(handle.id(), Task::Step(step, id));
-    }
-
-    fn running(&self, which: impl Fn(&Task) -> bool) -> usize {
-        self.about.values().filter(|task| which(task)).count()
     }
 
     fn take_in(&mut self, finished: Finished, own: Option<ArchiveId>) -> Result<(), EngineError> {
@@ -341,8 +276,7 @@ impl Engine {
                     .iter()
                     .position(|r| r.instance == archive.instance && r.export == archive.export);
                 if let Some(place) = swept {
-                    self.unswept[place] = true;
-                    self.next_sweep[place] = self.next_sweep[place].min(now.plus(SWEEP_DELAY));
+                    self.sweeps.stored(place, now);
                 }
             }
             if Some(archive.id) == own {
@@ -354,27 +288,23 @@ impl Engine {
     }
 
     /// A step that broke concerns its archive only: it is settled as after a restart.
-    async fn after_panic(
-        &mut self,
-        task: Task,
-        error: &tokio::task::JoinError,
-    ) -> Result<(), EngineError> {
-        let now = self.shell.clock.now();
-        tracing::error!(error = %error, task = ?task, "a step broke; this is a bug");
-        match task {
-            Task::Step(_, id) => {
-                if let Some(archive) = self.shell.catalog.archive(id).await? {
-                    for settled in recovery::settle(&self.shell, archive).await? {
-                        self.agenda.put_not_before(settled, now.plus(AFTER_PANIC));
+    async fn settle_broken(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        for (task, _) in std::mem::take(&mut self.broken) {
+            match task {
+                Task::Step(_, id, _) => {
+                    if let Some(archive) = self.shell.catalog.archive(id).await? {
+                        for settled in recovery::settle(&self.shell, archive).await? {
+                            self.agenda.put_not_before(settled, now.plus(AFTER_PANIC));
+                        }
                     }
                 }
+                Task::Planning(..) => {
+                    // Forces a fresh look at what is to be planned.
+                    self.seen_version = None;
+                    self.next_check = now.plus(AFTER_PANIC);
+                }
+                Task::Sweep(place) => self.sweeps.begin(place, now),
             }
-            Task::Planning(_) => {
-                // Forces a fresh look at what is to be planned.
-                self.seen_version = None;
-                self.next_check = now.plus(AFTER_PANIC);
-            }
-            Task::Sweep(place) => self.next_sweep[place] = now.plus(SWEEP_INTERVAL),
         }
         Ok(())
     }
@@ -384,13 +314,17 @@ impl Engine {
             return self.next_check.max(now);
         }
         let plannings = self.to_plan.iter().map(|s| s.not_before).filter(|at| *at > now);
-        [self.agenda.next_due(now), self.next_due.iter().flatten().min().copied()]
-            .into_iter()
-            .flatten()
-            .chain(plannings)
-            .chain(self.next_sweep.iter().copied().filter(|at| *at > now))
-            .chain([self.next_check])
-            .min()
-            .unwrap_or(self.next_check)
+        [
+            self.agenda.next_due(now),
+            self.due.first(),
+            self.sweeps.next(now),
+            self.shell.breakers().next_end(now),
+            Some(self.next_check),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(plannings)
+        .min()
+        .unwrap_or(self.next_check)
     }
 }

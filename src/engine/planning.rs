@@ -8,9 +8,8 @@ use std::time::Duration;
 use super::failure::EngineError;
 use super::shell::Shell;
 use crate::catalog::{CatalogError, Planning, UnplannedSnapshot};
-use crate::lifecycle::{Archive, FailureClass, REQUEST_ATTEMPTS, backoff};
+use crate::lifecycle::{Archive, Failure, FailureClass, REQUEST_ATTEMPTS, backoff};
 use crate::model::{Scope, Timestamp};
-use crate::roma::RomaError;
 use crate::settings::{Export, Selection};
 
 /// A job takes at most this many applications and tasks together (contract 1).
@@ -32,7 +31,7 @@ pub(super) async fn run(
     let planning = match export {
         Some(export) => match discover(&shell, &export).await {
             Ok(scope) => divide(scope),
-            Err(error) => put_off(&snapshot, error, shell.clock.now()),
+            Err(failure) => put_off(&snapshot, failure, shell.clock.now()),
         },
         None => Planning::Failed(format!("export `{}` is no longer configured", snapshot.export)),
     };
@@ -54,14 +53,14 @@ pub(super) async fn run(
     }
 }
 
-async fn discover(shell: &Shell, export: &Export) -> Result<Scope, RomaError> {
-    let now = shell.clock.now();
+async fn discover(shell: &Shell, export: &Export) -> Result<Scope, Failure> {
+    let (now, instance) = (shell.clock.now(), &export.instance);
     let apps = match &export.apps {
-        Selection::All => shell.roma.list_apps(&export.instance, now).await?,
+        Selection::All => shell.heard(instance, shell.roma.list_apps(instance, now).await)?,
         Selection::Ids(ids) => ids.clone(),
     };
     let tasks = match &export.tasks {
-        Selection::All => shell.roma.list_tasks(&export.instance, now).await?,
+        Selection::All => shell.heard(instance, shell.roma.list_tasks(instance, now).await)?,
         Selection::Ids(ids) => ids.clone(),
     };
     Ok(Scope { apps, tasks })
@@ -93,8 +92,7 @@ fn divide(mut scope: Scope) -> Planning {
     Planning::Parts(parts)
 }
 
-fn put_off(snapshot: &UnplannedSnapshot, error: RomaError, now: Timestamp) -> Planning {
-    let failure = error.into_failure();
+fn put_off(snapshot: &UnplannedSnapshot, failure: Failure, now: Timestamp) -> Planning {
     if snapshot.attempts + 1 >= REQUEST_ATTEMPTS {
         return Planning::Failed(failure.message);
     }

@@ -2,18 +2,20 @@
 //! and run file work where it blocks nobody.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::breaker::Breakers;
+use super::clockwatch;
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
 use crate::lifecycle::{Archive, Event, Failure, after_failure, replacement_generation};
 use crate::model::{Name, story};
-use crate::roma::Roma;
+use crate::roma::{Roma, RomaError};
 use crate::settings::{Limits, Pack};
 use crate::vault::Vault;
 
@@ -39,12 +41,60 @@ pub struct Shell {
     pub promised: AtomicU64,
     /// ROMA's identifier of each configured instance, for the manifests.
     pub instance_ids: HashMap<Name, String>,
+    /// Which instances are better left alone for a while.
+    pub health: Health,
 }
+
+/// What calls tell about their instances.
+#[derive(Debug, Default)]
+pub struct Health(Mutex<Breakers>);
 
 /// The archives that a step has changed or opened, as they are now.
 pub(super) type Changed = Result<Vec<Archive>, EngineError>;
 
 impl Shell {
+    /// Never held across an await.
+    pub(super) fn breakers(&self) -> MutexGuard<'_, Breakers> {
+        // Counters are right wherever a thread died.
+        self.health.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what the result of a call says about its instance.
+    pub(super) fn heard<T>(
+        &self,
+        instance: &Name,
+        result: Result<T, RomaError>,
+    ) -> Result<T, Failure> {
+        match result {
+            Ok(value) => {
+                self.breakers().answered(instance);
+                Ok(value)
+            }
+            Err(error) => Err(self.blame(instance, error)),
+        }
+    }
+
+    /// Takes note of a call that failed.
+    pub(super) fn blame(&self, instance: &Name, error: RomaError) -> Failure {
+        let failure = error.into_failure();
+        self.breakers().failed(instance, &failure, self.clock.now());
+        failure
+    }
+
+    /// Makes sure that the credential will not run out during what follows. That it is there says
+    /// nothing yet about the instance.
+    pub(super) async fn credential(&self, instance: &Name) -> Result<(), Failure> {
+        match self.roma.ready_credential(instance, self.clock.now()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.blame(instance, error)),
+        }
+    }
+
+    /// Why our clock must not decide what is old, as far as ROMA has said.
+    pub(super) fn clock_doubt(&self) -> Option<String> {
+        clockwatch::doubt(self.roma.clock_offset_ms())
+    }
+
     /// Records that `event` happened. A loss opens its replacement in the same transaction.
     pub(super) async fn record(&self, archive: &Archive, event: Event) -> Changed {
         self.try_record(archive, event).await.map(|result| result.unwrap_or_else(|other| other))

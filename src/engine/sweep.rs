@@ -2,6 +2,7 @@
 //! rest stays. Removing files is an ordinary step, later.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::failure::EngineError;
 use super::shell::Shell;
@@ -25,8 +26,60 @@ pub struct Retention {
     pub zone: jiff::tz::TimeZone,
 }
 
-/// The clock may be this far from ROMA's before nothing is deleted by it.
-const CLOCK_TOLERANCE_MS: u64 = 5 * 60 * 1_000;
+/// Retention is applied at least this often.
+const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
+/// How long retention waits for more to be stored: a sweep looks at all of an export's snapshots.
+const SWEEP_DELAY: Duration = Duration::from_secs(10);
+
+/// When each retention is applied next, by its place in the assignment.
+#[derive(Debug)]
+pub(super) struct Sweeps {
+    next: Vec<Timestamp>,
+    /// Whether something was stored since it was applied last.
+    unswept: Vec<bool>,
+}
+
+impl Sweeps {
+    /// All are due at once.
+    pub(super) fn new(count: usize) -> Self {
+        Self { next: vec![Timestamp::EARLIEST; count], unswept: vec![false; count] }
+    }
+
+    /// What is due. With nothing else to do there is nothing to wait for.
+    pub(super) fn due(&self, now: Timestamp, idle: bool) -> Vec<usize> {
+        let due = |place: &usize| self.next[*place] <= now || (idle && self.unswept[*place]);
+        (0..self.next.len()).filter(due).collect()
+    }
+
+    /// It is applied now, or could not be: the next time is an hour away.
+    pub(super) fn begin(&mut self, place: usize, now: Timestamp) {
+        self.next[place] = now.plus(SWEEP_INTERVAL);
+        self.unswept[place] = false;
+    }
+
+    /// A new snapshot may push an old one out.
+    pub(super) fn stored(&mut self, place: usize, now: Timestamp) {
+        self.unswept[place] = true;
+        self.next[place] = self.next[place].min(now.plus(SWEEP_DELAY));
+    }
+
+    /// Whether all that was stored was looked at.
+    pub(super) fn is_done(&self) -> bool {
+        !self.unswept.contains(&true)
+    }
+
+    /// The moment the first falls due that is not due already.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        self.next.iter().copied().filter(|at| *at > now).min()
+    }
+
+    /// The clock was set back: none is further away than it was meant to be.
+    pub(super) fn clock_went_back(&mut self, now: Timestamp) {
+        for next in &mut self.next {
+            *next = now.plus(SWEEP_INTERVAL).min(*next);
+        }
+    }
+}
 
 /// Sweeps one export; the answer holds the archives that were moved to the trash.
 pub(super) async fn run(
@@ -74,9 +127,7 @@ fn clock_doubt(shell: &Shell, latest: Option<Timestamp>, now: Timestamp) -> Opti
     if let Some(latest) = latest.filter(|latest| *latest > now) {
         return Some(format!("it is behind the newest event ({latest})"));
     }
-    let offset = shell.roma.clock_offset_ms().unwrap_or(0);
-    (offset.unsigned_abs() > CLOCK_TOLERANCE_MS)
-        .then(|| format!("it differs from ROMA's by {} s", offset / 1_000))
+    shell.clock_doubt()
 }
 
 /// Only what changed is written: a sweep that decides nothing new costs no commit.

@@ -11,6 +11,7 @@
 
 mod archive;
 mod failure;
+mod notice;
 mod retry;
 #[cfg(test)]
 mod samples;
@@ -21,9 +22,10 @@ mod transition;
 
 pub use archive::{Archive, Milestones};
 pub use failure::{Effect, Failure, FailureClass};
+pub use notice::Notice;
 pub use retry::{
-    Pace, REQUEST_ATTEMPTS, after_failure, backoff, poll_delay, replacement_generation,
-    replacement_pause,
+    Pace, REQUEST_ATTEMPTS, after_failure, backoff, credible_due, poll_delay,
+    replacement_generation, replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
 pub use state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};

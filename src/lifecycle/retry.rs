@@ -136,6 +136,16 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
     own.max(wished.min(RETRY_AFTER_CAP))
 }
 
+/// When the next step of an archive is due, as far as `now` lets it be believed. The moment was
+/// written when the clock may have run ahead, and no retry waits longer than [`RETRY_AFTER_CAP`];
+/// only what lies in the trash has a day of its own.
+pub fn credible_due(archive: &Archive, due: Timestamp, now: Timestamp) -> Timestamp {
+    match archive.state {
+        State::Trashed(..) => due,
+        _ => due.min(now.plus(RETRY_AFTER_CAP)),
+    }
+}
+
 /// Exponential backoff with full jitter: anything between a tenth of a second and the ceiling for
 /// this attempt. The same seed and attempt give the same delay, so a run can be replayed.
 pub fn backoff(seed: u64, attempts: u32) -> Duration {

@@ -15,7 +15,9 @@ pub enum Step {
     Download,
     /// Staged file into the vault.
     Pack,
-    /// Remove the file.
+    /// Its time in the trash is over: decide to remove the file, and do it.
+    Purge,
+    /// Remove a file whose removal was begun.
     Delete,
 }
 
@@ -29,7 +31,8 @@ pub fn next_step(archive: &Archive) -> Option<(Step, Timestamp)> {
         State::Running { .. } => Step::Poll,
         State::Ready(_) => Step::Download,
         State::Downloaded { .. } => Step::Pack,
-        State::Trashed(..) | State::Deleting(..) => Step::Delete,
+        State::Trashed(..) => Step::Purge,
+        State::Deleting(..) => Step::Delete,
         State::Requesting
         | State::Downloading(_)
         | State::Stored(_)

@@ -219,9 +219,9 @@ fn a_look_at_a_file_in_the_trash_does_not_hasten_its_end() {
     let trashed = archive(state(StateWord::Stored))
         .apply(&Event::DeletionDecided { deletion, purge_at }, noon())
         .unwrap();
-    assert_eq!(next_step(&trashed), Some((Step::Delete, purge_at)));
+    assert_eq!(next_step(&trashed), Some((Step::Purge, purge_at)));
     let verified = trashed.apply(&Event::FileVerified, noon()).unwrap();
-    assert_eq!(next_step(&verified), Some((Step::Delete, purge_at)));
+    assert_eq!(next_step(&verified), Some((Step::Purge, purge_at)));
     assert_eq!(verified.milestones.verified_at, Some(noon()));
 }
 

@@ -103,6 +103,11 @@ impl ClockOffset {
         }
     }
 
+    /// As before the first answer.
+    pub(super) fn forget(&self) {
+        self.0.store(Self::UNSEEN, Ordering::Relaxed);
+    }
+
     /// In milliseconds; `None` before the first answer.
     pub(super) fn millis(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|offset| *offset != Self::UNSEEN)

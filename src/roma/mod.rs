@@ -125,6 +125,11 @@ impl Roma {
         self.offset.millis()
     }
 
+    /// Our clock was set: what ROMA's said of it before means nothing any more.
+    pub fn forget_clock(&self) {
+        self.offset.forget();
+    }
+
     /// Starts a job (contract 1).
     pub async fn start_export(
         &self,

@@ -19,10 +19,11 @@ pub use signals::on_signals;
 
 use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
 use crate::clock::Clock;
-use crate::engine::{Assignment, Engine, EngineError, Retention, Shell};
+use crate::engine::{Assignment, Engine, EngineError, Health, Retention, Shell};
 use crate::model::{Name, Sha256Digest, Timestamp, story};
 use crate::retention::Policy;
 use crate::roma::{ClientError, Roma};
+use crate::schedule::credible_last;
 use crate::settings::Settings;
 use crate::vault::{Disk, LockError, StateLock, Vault, VaultError};
 use systemd::Systemd;
@@ -206,6 +207,7 @@ async fn assemble(
         pack: settings.pack,
         promised: AtomicU64::new(0),
         instance_ids,
+        health: Health::default(),
     };
     Ok((Engine::new(shell, assignment), catalog))
 }
@@ -250,7 +252,8 @@ async fn record_configuration(
             name: export.name.clone(),
             schedule: schedule.map(ToString::to_string),
             rpo: export.rpo,
-            next_due: schedule.and_then(|s| s.next_after(last_due, &settings.zone)),
+            next_due: schedule
+                .and_then(|s| s.next_after(credible_last(last_due, now), &settings.zone)),
             policy: (export.policy.to_string(), hash(&export.policy, &settings.zone)),
         });
     }

@@ -8,6 +8,7 @@ mod demo;
 mod downloading;
 mod fixtures;
 mod hostile;
+mod instances;
 mod launching;
 mod polling;
 mod recovery;

@@ -7,7 +7,7 @@ use roma_archived::catalog::{
     Access, Adopted, Catalog, Change, ExportRecord, NewSnapshot, Origin, Planning, VerdictNote,
 };
 use roma_archived::lifecycle::{
-    Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, State,
+    Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, Notice, State,
 };
 use roma_archived::model::{
     Content, Format, JobId, Method, Name, PackageId, Scope, Sha256Digest, SnapshotId, StoredFile,
@@ -166,6 +166,13 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
     let sample = Sample { catalog };
     sample.exported().await;
     sample.watched().await;
+    let message = "no answer in time".to_owned();
+    let paused =
+        Notice::InstancePaused { instance: name("prod"), failures: 5, until: at(), message };
+    let doubted = Notice::ClockDoubted { message: "it differs".to_owned() };
+    let resumed = Notice::InstanceResumed { instance: name("prod") };
+    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted];
+    sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {
         id: SnapshotId(id),
         kept_because: kept_because.map(ToOwned::to_owned),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use roma_archived::catalog::{Access, Adoption, Catalog, ExportRecord};
 use roma_archived::clock::{Clock, ManualClock};
-use roma_archived::engine::{Assignment, Engine, Retention, Shell};
+use roma_archived::engine::{Assignment, Engine, Health, Retention, Shell};
 use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
 use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
 use roma_archived::retention::Policy;
@@ -378,6 +378,7 @@ async fn start(
         pack: setup.pack,
         promised: std::sync::atomic::AtomicU64::new(0),
         instance_ids: HashMap::new(),
+        health: Health::default(),
     };
     let mut engine = Engine::new(shell, assignment);
     engine.recover().await.unwrap();

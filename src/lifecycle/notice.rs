@@ -1,0 +1,33 @@
+//! What happens to the daemon rather than to one archive or snapshot: also recorded as events, so
+//! that every delay and every decision can be looked up later.
+
+use serde::Serialize;
+
+use crate::model::{Name, Timestamp};
+
+/// An event of the view `events` that concerns no single archive or snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields are named for what they hold")]
+pub enum Notice {
+    /// Calls to an instance failed several times in a row: nothing is sent there until `until`.
+    InstancePaused { instance: Name, failures: u32, until: Timestamp, message: String },
+    /// An instance that was paused answers again.
+    InstanceResumed { instance: Name },
+    /// Our clock differs from ROMA's: nothing is deleted, and nothing given up, by its word.
+    ClockDoubted { message: String },
+    /// Our clock agrees with ROMA's again.
+    ClockTrusted,
+}
+
+impl Notice {
+    /// The word in the column `events.event`.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::InstancePaused { .. } => "instance_paused",
+            Self::InstanceResumed { .. } => "instance_resumed",
+            Self::ClockDoubted { .. } => "clock_doubted",
+            Self::ClockTrusted => "clock_trusted",
+        }
+    }
+}
