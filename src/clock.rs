@@ -117,7 +117,9 @@ fn monotonic() -> std::time::Instant {
     std::time::Instant::now()
 }
 
+/// Waits for a while of the machine's own time, whatever a test says the time is: before another
+/// look at something that only this machine can give.
 #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
-async fn pause(span: Duration) {
+pub async fn pause(span: Duration) {
     tokio::time::sleep(span).await;
 }

@@ -32,8 +32,18 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
         // A commit that a power cut undoes would let a package be taken for one never asked for.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .pragma("wal_autocheckpoint", "1000")
+        .pragma("wal_autocheckpoint", log_pages(path).to_string())
         .pragma("journal_size_limit", "67108864")
+}
+
+/// How long the log of changes may grow before it is moved into the database. On a small disk it
+/// must be short, because moving it takes room that the log itself may have used up.
+fn log_pages(path: &Path) -> u64 {
+    const PAGE: u64 = 4_096;
+    const PART_OF_DISK: u64 = 64;
+    let folder = path.parent().unwrap_or(path);
+    let bytes = rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks * disk.f_frsize);
+    (bytes / PART_OF_DISK / PAGE).clamp(16, 1_000)
 }
 
 /// SQLite would make the file readable by everybody; its side files inherit this mode.

@@ -164,6 +164,7 @@ impl Line {
             || self.event == "snapshot_incomplete"
             || self.event == "instance_paused"
             || self.event == "clock_doubted"
+            || self.event == "space_short"
         {
             line!(warn);
         } else {

@@ -23,6 +23,7 @@ mod read;
 mod record;
 mod row;
 mod sql;
+mod strain;
 mod write;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use record::{
     Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Origin, Planning,
     SnapshotRecord, UnplannedSnapshot, VerdictNote,
 };
+pub use strain::{Relief, Waiting};
 
 use crate::lifecycle::{Archive, Notice};
 use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
@@ -40,7 +42,8 @@ use connect::{
     require_schema,
 };
 use operation::{Operation, Outcome};
-use writer::Request;
+use strain::Strain;
+use writer::{Request, Writer};
 
 /// The database file in the state directory.
 pub const FILE_NAME: &str = "catalog.db";
@@ -61,6 +64,7 @@ pub struct Catalog {
     reader: Arc<Mutex<SqliteConnection>>,
     writer: Option<mpsc::Sender<Request>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    strain: Strain,
 }
 
 impl Catalog {
@@ -91,10 +95,12 @@ impl Catalog {
         // changes, whose side files then outlive the writer (see `close`).
         check_identity(&mut reader, &path).await?;
         require_schema(&mut reader, &path).await?;
+        let strain = Strain::default();
         let (sender, task) = match writer {
-            Some(db) => {
+            Some(connection) => {
                 let (sender, requests) = mpsc::channel(256);
-                (Some(sender), Some(tokio::spawn(writer::serve(db, requests, access))))
+                let writer = Writer { connection, path, access, strain: strain.clone() };
+                (Some(sender), Some(tokio::spawn(writer::serve(writer, requests))))
             }
             None => (None, None),
         };
@@ -102,7 +108,18 @@ impl Catalog {
             reader: Arc::new(Mutex::new(reader)),
             writer: sender,
             task: Arc::new(Mutex::new(task)),
+            strain,
         })
+    }
+
+    /// Whom the daemon's writer asks for room when the disk is full. Before that it only waits.
+    pub fn relieve_with(&self, relief: Relief) {
+        self.strain.relieve_with(relief);
+    }
+
+    /// What the writer waits for at this moment, and every caller with it.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.strain.waiting()
     }
 
     /// Ends the writer after what waits is committed, and closes the database. The reading

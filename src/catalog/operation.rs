@@ -4,7 +4,8 @@ use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planni
 use crate::lifecycle::{Archive, Notice};
 use crate::model::SnapshotId;
 
-/// What can be written.
+/// What can be written. Cloned, because a transaction that found no room is tried again.
+#[derive(Clone)]
 pub(super) enum Operation {
     Commit(Vec<Change>),
     OpenSnapshot(NewSnapshot),

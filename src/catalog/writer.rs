@@ -5,20 +5,29 @@
 //! (measured: a third of them). Therefore it is a task of its own that nobody aborts, no commit
 //! stands under `select!` or a timeout, and callers only wait for an answer.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Access;
+use super::connect::options;
 use super::error::CatalogError;
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
+use super::strain::{Strain, Waiting, is_busy, is_full};
 use super::write;
+use crate::clock::pause;
 use crate::model::Timestamp;
 
 /// Operations in one transaction, at most.
 const GROUP: usize = 256;
+/// Moves what the log of changes holds into the database, and empties it.
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Before another try, when there was no lock or no room.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// An operation on its way to the writer.
 pub(super) struct Request {
@@ -27,12 +36,56 @@ pub(super) struct Request {
     pub(super) reply: oneshot::Sender<Result<Outcome, CatalogError>>,
 }
 
+/// The writing connection, and how to make another.
+pub(super) struct Writer {
+    pub(super) connection: SqliteConnection,
+    pub(super) path: PathBuf,
+    pub(super) access: Access,
+    pub(super) strain: Strain,
+}
+
+impl Writer {
+    /// A transaction that found no room leaves it open whether SQLite has rolled back already, and
+    /// what the connection makes of that: a new one knows where it stands.
+    async fn reconnect(&mut self) -> Result<(), sqlx::Error> {
+        let fresh = options(&self.path, self.access).connect().await?;
+        let old = std::mem::replace(&mut self.connection, fresh);
+        if let Err(error) = old.close().await {
+            tracing::debug!(error = %error, "a connection that found no room closed badly");
+        }
+        Ok(())
+    }
+
+    /// Whether there may be room now. The log of changes may be many times as large as what it
+    /// changes: moving that into the database gives its room back, if it takes the reserve.
+    async fn make_room(&mut self) -> bool {
+        let before = self.log_bytes();
+        let mut relieved = false;
+        for _ in 0..2 {
+            if self.reconnect().await.is_err() {
+                return false;
+            }
+            let moved = sqlx::query(CHECKPOINT).execute(&mut self.connection).await;
+            if moved.is_ok() && self.log_bytes() < before {
+                return true;
+            }
+            if relieved || !self.strain.relieve() {
+                return relieved;
+            }
+            relieved = true;
+        }
+        relieved
+    }
+
+    fn log_bytes(&self) -> u64 {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::metadata(log).map_or(0, |found| found.len())
+    }
+}
+
 /// Serves requests until every sender is gone, then closes the database.
-pub(super) async fn serve(
-    mut connection: SqliteConnection,
-    mut requests: mpsc::Receiver<Request>,
-    access: Access,
-) {
+pub(super) async fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>) {
     while let Some(first) = requests.recv().await {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -40,11 +93,15 @@ pub(super) async fn serve(
         {
             group.push(next);
         }
-        commit_group(&mut connection, group, access).await;
+        // Only the daemon waits, and only as long as somebody waits with it.
+        let is_daemon = writer.access == Access::Owner;
+        let patient = || is_daemon && !requests.is_closed();
+        commit_group(&mut writer, group, patient).await;
     }
     // Leaves little to read for the next start. The side files themselves stay, because the reading
     // connection outlives this one: a reader without write access could not make them.
-    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+    let Writer { mut connection, .. } = writer;
+    let checkpoint = sqlx::query(CHECKPOINT).execute(&mut connection).await;
     if let Err(error) = checkpoint {
         tracing::debug!(error = %error, "the log of changes stays as it is");
     }
@@ -55,12 +112,12 @@ pub(super) async fn serve(
 
 /// Runs a group in one transaction and answers every caller. An operation that is refused leaves no
 /// trace and does not disturb the others; a transaction that fails fails for all of them.
-async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>, access: Access) {
+async fn commit_group(writer: &mut Writer, group: Vec<Request>, patient: impl Fn() -> bool) {
     let (work, replies): (Vec<_>, Vec<_>) =
         group.into_iter().map(|r| ((r.operation, r.at), r.reply)).unzip();
     let mut journal = Vec::new();
     // A caller that no longer waits has nothing to be told; the fact is recorded.
-    match transact(connection, work, access, &mut journal).await {
+    match persevere(writer, &work, &mut journal, patient).await {
         Ok(outcomes) => {
             journal.iter().for_each(Line::log);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
@@ -76,12 +133,48 @@ async fn commit_group(connection: &mut SqliteConnection, group: Vec<Request>, ac
 }
 
 /// One outcome for each operation, once all of them are committed.
+type Outcomes = Vec<Result<Outcome, CatalogError>>;
+
+/// Tries a transaction until there is a lock and room for it. Each try begins anew, so nothing is
+/// done twice; every other failure is final.
+async fn persevere(
+    writer: &mut Writer,
+    work: &[(Operation, Timestamp)],
+    journal: &mut Vec<Line>,
+    patient: impl Fn() -> bool,
+) -> Result<Outcomes, Arc<sqlx::Error>> {
+    loop {
+        journal.clear();
+        let error = match transact(&mut writer.connection, work, journal).await {
+            Ok(outcomes) => {
+                writer.strain.set(None);
+                return Ok(outcomes);
+            }
+            Err(error) => error,
+        };
+        let waiting = if is_busy(&error) {
+            Waiting::Lock
+        } else if is_full(&error) {
+            if writer.make_room().await {
+                continue;
+            }
+            Waiting::Room
+        } else {
+            return Err(error);
+        };
+        if !patient() {
+            return Err(error);
+        }
+        writer.strain.set(Some(waiting));
+        pause(AGAIN).await;
+    }
+}
+
 async fn transact(
     connection: &mut SqliteConnection,
-    work: Vec<(Operation, Timestamp)>,
-    access: Access,
+    work: &[(Operation, Timestamp)],
     journal: &mut Vec<Line>,
-) -> Result<Vec<Result<Outcome, CatalogError>>, Arc<sqlx::Error>> {
+) -> Result<Outcomes, Arc<sqlx::Error>> {
     let mut outcomes = Vec::with_capacity(work.len());
     if work.iter().all(|(operation, _)| matches!(operation, Operation::DataVersion)) {
         for _ in work {
@@ -89,21 +182,11 @@ async fn transact(
         }
         return Ok(outcomes);
     }
-    // Somebody else writes, perhaps a person in a shell. Nothing is done yet, so waiting is safe,
-    // and ending the daemon for it would cut off every running download.
-    let mut transaction = loop {
-        match connection.begin_with("BEGIN IMMEDIATE").await {
-            Ok(transaction) => break transaction,
-            Err(error) if access == Access::Owner && is_busy(&error) => {
-                tracing::warn!("another program keeps the catalog locked; waiting for it");
-            }
-            Err(error) => return Err(Arc::new(error)),
-        }
-    };
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for (operation, at) in work {
         let mark = journal.len();
         let mut savepoint = transaction.begin().await?;
-        let outcome = write::perform(&mut savepoint, operation, at, journal).await;
+        let outcome = write::perform(&mut savepoint, operation.clone(), *at, journal).await;
         let closed = if outcome.is_ok() {
             savepoint.commit().await
         } else {
@@ -118,10 +201,4 @@ async fn transact(
     }
     transaction.commit().await?;
     Ok(outcomes)
-}
-
-/// `SQLITE_BUSY` and its extended codes: the lock was not to be had within the busy timeout.
-fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }

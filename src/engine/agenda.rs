@@ -160,18 +160,56 @@ impl Agenda {
         self.due.values().flat_map(BTreeMap::values).filter_map(first).min()
     }
 
+    /// What was put off after failures is due now: what made it fail is over.
+    pub(super) fn hasten(&mut self, steps: &[Step], now: Timestamp) {
+        self.move_dues(|entry, step, due| {
+            let failed = entry.archive.attempts > 0 && steps.contains(&step);
+            if failed { due.min(now) } else { due }
+        });
+    }
+
+    /// What is due to leave the trash first leaves it now, before its time, until so many bytes are
+    /// free: there is no room.
+    pub(super) fn hasten_purge(&mut self, mut missing_bytes: u64, now: Timestamp) {
+        let queues = self.due.get(&Step::Purge).into_iter().flat_map(BTreeMap::values);
+        let mut trashed: Vec<(Timestamp, ArchiveId)> = queues.flatten().copied().collect();
+        trashed.sort_unstable();
+        let mut chosen = BTreeSet::new();
+        for (_, id) in trashed {
+            let held = self.entries.get(&id).and_then(|entry| entry.archive.state.holding());
+            if missing_bytes == 0 {
+                break;
+            }
+            missing_bytes = missing_bytes.saturating_sub(held.map_or(0, |h| h.file.content.bytes));
+            chosen.insert(id);
+        }
+        self.move_dues(
+            |entry, _, due| {
+                if chosen.contains(&entry.archive.id) { due.min(now) } else { due }
+            },
+        );
+    }
+
     /// The clock was set back, so that moments once near seem far away: no step waits longer than
     /// it was meant to.
     pub(super) fn clock_went_back(&mut self, now: Timestamp) {
-        let ids: Vec<ArchiveId> = self.entries.keys().copied().collect();
-        for id in ids {
-            let Some(entry) = self.entries.get(&id) else { continue };
-            let Some((step, due)) = entry.slot else { continue };
-            let credible = credible_due(&entry.archive, due, now);
-            if credible != due
-                && let Some(mut entry) = self.remove(id)
-            {
-                entry.slot = Some((step, credible));
+        self.move_dues(|entry, _, due| credible_due(&entry.archive, due, now));
+    }
+
+    /// Makes other steps due, or the same at another moment.
+    fn move_dues(&mut self, moved: impl Fn(&Entry, Step, Timestamp) -> Timestamp) {
+        let changed: Vec<(ArchiveId, Step, Timestamp)> = self
+            .entries
+            .values()
+            .filter_map(|entry| {
+                let (step, due) = entry.slot?;
+                let new = moved(entry, step, due);
+                (new != due).then_some((entry.archive.id, step, new))
+            })
+            .collect();
+        for (id, step, due) in changed {
+            if let Some(mut entry) = self.remove(id) {
+                entry.slot = Some((step, due));
                 self.enter(entry);
             }
         }

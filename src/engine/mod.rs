@@ -21,6 +21,7 @@ mod failure;
 mod planning;
 mod recovery;
 mod shell;
+mod space;
 mod starting;
 mod step;
 mod sweep;
@@ -32,12 +33,13 @@ pub use shell::{Health, Shell};
 pub use sweep::Retention;
 
 use crate::catalog::UnplannedSnapshot;
-use crate::lifecycle::{Archive, State};
+use crate::lifecycle::{Archive, State, Step};
 use crate::model::{ArchiveId, Timestamp};
 use agenda::Agenda;
 use clockwatch::{ClockWatch, Move};
 use due::DueRuns;
 use planning::Planned;
+use space::{Change, Space};
 use sweep::Sweeps;
 use task::{Finished, Running, Task};
 
@@ -62,6 +64,7 @@ pub struct Engine {
     to_plan: Vec<UnplannedSnapshot>,
     sweeps: Sweeps,
     clock: ClockWatch,
+    space: Space,
     seen_seq: i64,
     seen_version: Option<i64>,
     next_check: Timestamp,
@@ -77,6 +80,7 @@ impl Engine {
             clock: ClockWatch::new(shell.clock.now()),
             shell: Arc::new(shell),
             due: DueRuns::default(),
+            space: Space::new(),
             sweeps: Sweeps::new(assignment.retentions.len()),
             assignment,
             agenda: Agenda::default(),
@@ -111,6 +115,7 @@ impl Engine {
     pub async fn pass(&mut self) -> Result<Timestamp, EngineError> {
         let now = self.shell.clock.now();
         self.look_at_the_clock(now).await?;
+        self.look_at_the_disk(now).await?;
         self.settle_broken(now).await?;
         self.look_for_foreign_changes(now).await?;
         if !self.draining {
@@ -134,6 +139,9 @@ impl Engine {
         match joined {
             Ok((id, finished)) => {
                 let task = self.end(id);
+                if task.as_ref().is_some_and(Task::removes) && self.space.is_short() {
+                    self.space.look_again();
+                }
                 self.take_in(finished, task.and_then(|task| task.archive()))
             }
             Err(error) => {
@@ -160,6 +168,11 @@ impl Engine {
     /// Whether a step, a planning or a sweep is running.
     pub fn is_busy(&self) -> bool {
         !self.tasks.is_empty() || !self.broken.is_empty()
+    }
+
+    /// Whether a package may be on its way.
+    pub fn is_downloading(&self) -> bool {
+        self.running.count(|task| matches!(task, Task::Step(Step::Download, ..))) > 0
     }
 
     /// Whether nothing is left to do but to wait for schedules and for the trash.
@@ -194,7 +207,25 @@ impl Engine {
         Ok(())
     }
 
+    /// What waited for room is tried as soon as there is some.
+    async fn look_at_the_disk(&mut self, now: Timestamp) -> Result<(), EngineError> {
+        let change = self.space.look(&self.shell, now).await;
+        if self.space.is_short() && self.running.count(Task::removes) == 0 {
+            self.agenda.hasten_purge(self.space.missing_bytes(), now);
+        }
+        if matches!(change, Change::Enough(_) | Change::More) {
+            self.agenda.hasten(&[Step::Download, Step::Pack, Step::Delete], now);
+        }
+        match change {
+            Change::None | Change::More => Ok(()),
+            Change::Short(notice) | Change::Enough(notice) => {
+                Ok(self.shell.catalog.notify(vec![notice], now).await?)
+            }
+        }
+    }
+
     fn forget_far_moments(&mut self, now: Timestamp) {
+        self.space.look_again();
         self.agenda.clock_went_back(now);
         self.sweeps.clock_went_back(now);
         self.shell.breakers().clock_went_back(now);
@@ -319,6 +350,7 @@ impl Engine {
             self.due.first(),
             self.sweeps.next(now),
             self.shell.breakers().next_end(now),
+            self.space.next_look(),
             Some(self.next_check),
         ]
         .into_iter()

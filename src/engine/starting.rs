@@ -91,12 +91,13 @@ impl Engine {
     fn take_due(&mut self, step: Step, room: (usize, usize), now: Timestamp) -> Option<Archive> {
         let (accounts, running) = (&self.assignment.accounts, &self.running);
         let offset = self.shell.roma.clock_offset_ms();
-        let trusted = step != Step::Purge || self.clock.is_trusted(offset, now);
+        // Room that is short is no matter of time.
+        let may_purge = self.space.is_short() || self.clock.is_trusted(offset, now);
         let breakers = self.shell.breakers();
         self.agenda.take_due(step, now, |agenda, instance| {
             let allowed = || breakers.allows(instance, now);
             match step {
-                Step::Purge if !trusted => None,
+                Step::Purge if !may_purge => None,
                 Step::Pack | Step::Purge | Step::Delete => Some(0),
                 Step::Poll | Step::Download if allowed() => {
                     running.share(step, instance, room, accounts.len())

@@ -33,6 +33,11 @@ impl Task {
         }
     }
 
+    /// Whether it makes room.
+    pub(super) const fn removes(&self) -> bool {
+        matches!(self, Self::Step(Step::Purge | Step::Delete, ..))
+    }
+
     /// The instance that it calls.
     pub(super) const fn calls(&self) -> Option<&Name> {
         match self {

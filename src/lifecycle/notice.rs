@@ -18,6 +18,11 @@ pub enum Notice {
     ClockDoubted { message: String },
     /// Our clock agrees with ROMA's again.
     ClockTrusted,
+    /// The disk has less room than `limits.min_free_space`: no download begins, and what lies in
+    /// the trash goes before its time.
+    SpaceShort { free_bytes: u64, wanted_bytes: u64 },
+    /// There is room again.
+    SpaceRestored { free_bytes: u64 },
 }
 
 impl Notice {
@@ -28,6 +33,8 @@ impl Notice {
             Self::InstanceResumed { .. } => "instance_resumed",
             Self::ClockDoubted { .. } => "clock_doubted",
             Self::ClockTrusted => "clock_trusted",
+            Self::SpaceShort { .. } => "space_short",
+            Self::SpaceRestored { .. } => "space_restored",
         }
     }
 }

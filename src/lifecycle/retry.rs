@@ -43,6 +43,8 @@ const BACKOFF_CAP: Duration = Duration::from_mins(5);
 const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(330);
 /// What a person has to mend is tried again rarely.
 const PERMANENT_PAUSE: Duration = Duration::from_mins(15);
+/// From this attempt on, what this machine is not ready for is tried rarely.
+const LOCAL_ATTEMPTS: u32 = 8;
 const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// The server may not put us off for longer than this, whatever it says.
 const RETRY_AFTER_CAP: Duration = Duration::from_hours(1);
@@ -128,6 +130,9 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
         FailureClass::Unauthorized => UNAUTHORIZED_PAUSE,
         FailureClass::Permanent => PERMANENT_PAUSE,
         FailureClass::Gone => VANISHED_PAUSE,
+        // Each attempt is recorded, on a disk that may have no room left. Once it has, the engine
+        // waits no longer.
+        FailureClass::Local if attempts >= LOCAL_ATTEMPTS => PERMANENT_PAUSE,
         FailureClass::Transient | FailureClass::Throttled | FailureClass::Local => {
             backoff(seed(id), attempts)
         }
@@ -137,7 +142,7 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
 }
 
 /// When the next step of an archive is due, as far as `now` lets it be believed. The moment was
-/// written when the clock may have run ahead, and no retry waits longer than [`RETRY_AFTER_CAP`];
+/// written when the clock may have run ahead, and no retry waits longer than an hour;
 /// only what lies in the trash has a day of its own.
 pub fn credible_due(archive: &Archive, due: Timestamp, now: Timestamp) -> Timestamp {
     match archive.state {

@@ -18,7 +18,7 @@ mod systemd;
 pub use signals::on_signals;
 
 use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
-use crate::clock::Clock;
+use crate::clock::{Clock, pause};
 use crate::engine::{Assignment, Engine, EngineError, Health, Retention, Shell};
 use crate::model::{Name, Sha256Digest, Timestamp, story};
 use crate::retention::Policy;
@@ -71,6 +71,9 @@ pub enum ServiceError {
     Engine(#[from] EngineError),
 }
 
+/// How often a loop that stands still is looked after.
+const ATTENTION: Duration = Duration::from_secs(1);
+
 /// How the daemon is run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -94,42 +97,59 @@ pub async fn run(
     create_state_dir(&settings.state_dir)?;
     let lock = StateLock::acquire(&settings.state_dir)?;
     let grace = settings.limits.shutdown_grace;
-    let (mut engine, catalog) = assemble(settings, &options).await?;
-    let result = serve(&mut engine, &options, &mut systemd, &shutdown, grace).await;
-    // The engine holds the catalog: first it goes, then the database is closed.
-    drop(engine);
+    // Before anything else there: a database of something else means that it is not ours.
+    let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+    let assembled = assemble(settings, &catalog, &options);
+    let result = match attend(assembled, &catalog, &mut systemd, &shutdown).await {
+        Some(Ok(mut engine)) => {
+            serve(&mut engine, &catalog, &options, &mut systemd, &shutdown, grace)
+                .await
+                .map_err(ServiceError::from)
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    // The engine held the catalog, and is gone: now the database is closed.
     catalog.close().await;
     drop(lock);
-    result.map_err(ServiceError::from)
+    result
 }
 
 async fn serve(
     engine: &mut Engine,
+    catalog: &Catalog,
     options: &Options,
     systemd: &mut Systemd,
     shutdown: &CancellationToken,
     grace: Duration,
 ) -> Result<(), EngineError> {
-    engine.recover().await?;
+    match attend(engine.recover(), catalog, systemd, shutdown).await {
+        Some(recovered) => recovered?,
+        None => return Ok(()),
+    }
     systemd.ready(&engine.summary());
     tracing::info!(status = engine.summary(), "ready");
-    let worked = work(engine, options, systemd, shutdown).await;
+    let worked = work(engine, catalog, options, systemd, shutdown).await;
     if let Err(error) = &worked {
         tracing::error!(error = %story(error), "stopping because of this");
     }
-    let drained = drain(engine, systemd, grace).await;
+    let drained = drain(engine, catalog, systemd, grace).await;
     worked.and(drained)
 }
 
 /// Works until the shutdown, or with `once` until every archive is at rest.
 async fn work(
     engine: &mut Engine,
+    catalog: &Catalog,
     options: &Options,
     systemd: &mut Systemd,
     shutdown: &CancellationToken,
 ) -> Result<(), EngineError> {
     while !shutdown.is_cancelled() {
-        let wake = engine.pass().await?;
+        let Some(passed) = attend(engine.pass(), catalog, systemd, shutdown).await else {
+            return Ok(());
+        };
+        let wake = passed?;
         systemd.alive(engine.summary());
         if options.once && engine.is_at_rest() {
             return Ok(());
@@ -145,11 +165,38 @@ async fn work(
     Ok(())
 }
 
+/// Waits for the engine. While the catalog knowingly waits for room or for its lock, the loop is
+/// well although it stands still: systemd is told what it waits for, and a shutdown is heard.
+/// `None`: it was heard. What the engine has handed to the catalog is recorded or not, as in any
+/// shutdown.
+async fn attend<T>(
+    work: impl Future<Output = T>,
+    catalog: &Catalog,
+    systemd: &mut Systemd,
+    shutdown: &CancellationToken,
+) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return Some(result),
+            () = pause(ATTENTION) => {
+                if let Some(waiting) = catalog.waiting() {
+                    systemd.waiting(format!("waiting: {waiting}"));
+                    if shutdown.is_cancelled() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Lets running steps finish, as long as the grace lasts. Also when one of them, or the catalog,
 /// has failed: a download that is cut off may be a package lost, and one that is whole in staging
 /// is adopted by the next start, recorded or not.
 async fn drain(
     engine: &mut Engine,
+    catalog: &Catalog,
     systemd: &mut Systemd,
     grace: Duration,
 ) -> Result<(), EngineError> {
@@ -161,27 +208,37 @@ async fn drain(
     let finished = tokio::time::timeout(grace, async {
         let mut result = Ok(());
         while engine.is_busy() {
-            result = result.and(engine.step_finished().await);
+            tokio::select! {
+                step = engine.step_finished() => result = result.and(step),
+                () = pause(ATTENTION) => {
+                    // What cannot be recorded now is settled by the next start.
+                    if catalog.waiting().is_some() && !engine.is_downloading() {
+                        break;
+                    }
+                }
+            }
         }
         result
     });
-    if let Ok(result) = finished.await {
-        return result;
+    match finished.await {
+        Ok(result) if !engine.is_busy() => return result,
+        Ok(_) => tracing::warn!("the catalog cannot be written; the next start settles the rest"),
+        Err(_) => tracing::warn!("the grace is over; the next start settles what is left"),
     }
-    tracing::warn!("the grace is over; the next start settles what is left");
     Ok(())
 }
 
 async fn assemble(
     settings: Settings,
+    catalog: &Catalog,
     options: &Options,
-) -> Result<(Engine, Catalog), ServiceError> {
+) -> Result<Engine, ServiceError> {
     let roma = Roma::new(&settings.accounts, &settings.instances, &settings.limits, &settings.tls)?;
-    // First of all in the directory: a database of something else means that it is not ours.
-    let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
     let vault = Vault::open(&settings.state_dir, options.disk.clone())?;
+    let room = vault.clone();
+    catalog.relieve_with(Box::new(move || give_up_reserve(&room)));
     let now = options.clock.now();
-    record_configuration(&catalog, &settings, now).await?;
+    record_configuration(catalog, &settings, now).await?;
     let assignment = Assignment {
         retentions: retentions(&settings),
         accounts: settings
@@ -209,7 +266,23 @@ async fn assemble(
         instance_ids,
         health: Health::default(),
     };
-    Ok((Engine::new(shell, assignment), catalog))
+    Ok(Engine::new(shell, assignment))
+}
+
+/// The catalog found no room.
+fn give_up_reserve(vault: &Vault) -> bool {
+    match vault.release_reserve() {
+        Ok(given) => {
+            if given {
+                tracing::error!("the disk is full: the reserve of room is given up to the catalog");
+            }
+            given
+        }
+        Err(error) => {
+            tracing::error!(%error, "the reserve of room cannot be given up");
+            false
+        }
+    }
 }
 
 /// Opens the catalog for a command that leaves work to the daemon. While no daemon runs, the

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// How much longer systemd waits for a start or a stop while the daemon waits for something.
+const WAITING: Duration = Duration::from_secs(30);
+
 /// The line to systemd.
 #[derive(Debug)]
 pub(super) struct Systemd {
@@ -36,6 +39,14 @@ impl Systemd {
             self.send(&[NotifyState::Status(&status)]);
             self.last_status = status;
         }
+    }
+
+    /// The loop stands still, and knows why; also before it is ready.
+    pub(super) fn waiting(&mut self, status: String) {
+        self.send(&[NotifyState::ExtendTimeoutUsec(
+            WAITING.as_micros().try_into().unwrap_or(u32::MAX),
+        )]);
+        self.alive(status);
     }
 
     pub(super) fn stopping(&mut self, status: &str, grace: Duration) {

@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -45,6 +45,12 @@ pub trait Disk: Send + Sync + Debug {
 
     /// A folder of mode 0750; one that exists is fine and stays as it is.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// A new file of so many bytes without content, with room for all of them. It need not survive
+    /// a power cut.
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        allocate(path, bytes)
+    }
 
     /// What an ordinary user can still write there, in bytes.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
@@ -99,6 +105,17 @@ impl Disk for OsDisk {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+fn allocate(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
+        // Not every file system can; written zeros take room as well.
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+            io::copy(&mut io::repeat(0).take(bytes), &mut file).map(drop)
+        }
+        result => Ok(result?),
     }
 }
 

@@ -55,13 +55,14 @@ impl StateLock {
         if !take(&file).map_err(failed)? {
             return Err(LockError::Held { pid: pid_in(&mut file) });
         }
-        // The number only helps a person; it need not survive a power cut. The mode is set again
-        // because the umask may have kept the group from asking `is_held`.
-        file.set_len(0)
-            .and_then(|()| file.set_permissions(Permissions::from_mode(0o640)))
+        // The mode is set again because the umask may have kept the group from asking `is_held`.
+        file.set_permissions(Permissions::from_mode(0o640)).map_err(failed)?;
+        // The number only helps a person: it need not survive a power cut, and a full disk that has
+        // no room for it must not keep the daemon from making some.
+        let _ = file
+            .set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{}", std::process::id()))
-            .map_err(failed)?;
+            .and_then(|_| writeln!(file, "{}", std::process::id()));
         Ok(Self { _file: file })
     }
 

@@ -1,5 +1,5 @@
 //! The files: `vault/` holds what is finished, `staging/` what is not, `quarantine/` what nobody
-//! knows.
+//! knows; `reserve` keeps a little room back.
 //!
 //! A package comes in through a [`Receiver`], becomes durable as `staging/a34.raw`, is packed into
 //! a zip, read back, and appears in `vault/` by one rename. Any file there is therefore whole. This
@@ -28,6 +28,7 @@ mod lock;
 mod manifest;
 mod meter;
 mod pack;
+mod reserve;
 mod staging;
 mod whole;
 
@@ -50,6 +51,7 @@ pub struct Vault {
 
 #[derive(Debug)]
 struct Inner {
+    state_dir: PathBuf,
     vault: PathBuf,
     staging: PathBuf,
     quarantine: PathBuf,
@@ -63,6 +65,7 @@ impl Vault {
     /// The folders as they are, without touching them: for commands that only read.
     pub fn at(state_dir: &Path, disk: Arc<dyn Disk>) -> Self {
         let inner = Inner {
+            state_dir: state_dir.to_owned(),
             vault: state_dir.join("vault"),
             staging: state_dir.join("staging"),
             quarantine: state_dir.join("quarantine"),

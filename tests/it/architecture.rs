@@ -22,7 +22,7 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("clock", &["model"]),
     ("roma", &["model", "lifecycle", "settings"]),
     ("vault", &["model", "settings"]),
-    ("catalog", &["model", "lifecycle"]),
+    ("catalog", &["model", "lifecycle", "clock"]),
     (
         "engine",
         &[

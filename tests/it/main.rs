@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod downloading;
 mod fixtures;
+mod full_disk;
 mod hostile;
 mod instances;
 mod launching;

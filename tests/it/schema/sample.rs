@@ -171,7 +171,9 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
         Notice::InstancePaused { instance: name("prod"), failures: 5, until: at(), message };
     let doubted = Notice::ClockDoubted { message: "it differs".to_owned() };
     let resumed = Notice::InstanceResumed { instance: name("prod") };
-    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted];
+    let short = Notice::SpaceShort { free_bytes: 1, wanted_bytes: 2 };
+    let restored = Notice::SpaceRestored { free_bytes: 3 };
+    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted, short, restored];
     sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {
         id: SnapshotId(id),
