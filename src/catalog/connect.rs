@@ -99,7 +99,14 @@ pub(super) async fn prepare(
     MIGRATIONS
         .run_direct(None, db, false)
         .await
-        .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })
+        .map_err(|source| CatalogError::Migrate { path: path.to_owned(), source })?;
+    // If a sync of the process before failed, the kernel takes what it lost of the log for clean.
+    // Moving it into the database writes all of it once more. Best effort: a reader may be in the
+    // way, and a disk that is full has no room for it.
+    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(db).await {
+        tracing::debug!(error = %error, "the log of changes stays as it is");
+    }
+    Ok(())
 }
 
 pub(super) async fn check_identity(

@@ -99,7 +99,8 @@ impl Catalog {
         let (sender, task) = match writer {
             Some(connection) => {
                 let (sender, requests) = mpsc::channel(256);
-                let writer = Writer { connection, path, access, strain: strain.clone() };
+                let strain = strain.clone();
+                let writer = Writer { connection, path, access, strain, broken: None };
                 (Some(sender), Some(tokio::spawn(writer::serve(writer, requests))))
             }
             None => (None, None),

@@ -42,6 +42,9 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) access: Access,
     pub(super) strain: Strain,
+    /// A transaction that failed for good, perhaps because an fsync did: nothing is written after
+    /// it, because what a later fsync promises could rest on what is not there.
+    pub(super) broken: Option<Arc<sqlx::Error>>,
 }
 
 impl Writer {
@@ -125,6 +128,7 @@ async fn commit_group(writer: &mut Writer, group: Vec<Request>, patient: impl Fn
             }
         }
         Err(error) => {
+            writer.broken = Some(Arc::clone(&error));
             for reply in replies {
                 drop(reply.send(Err(CatalogError::Write(Arc::clone(&error)))));
             }
@@ -143,6 +147,9 @@ async fn persevere(
     journal: &mut Vec<Line>,
     patient: impl Fn() -> bool,
 ) -> Result<Outcomes, Arc<sqlx::Error>> {
+    if let Some(error) = &writer.broken {
+        return Err(Arc::clone(error));
+    }
     loop {
         journal.clear();
         let error = match transact(&mut writer.connection, work, journal).await {

@@ -9,7 +9,7 @@
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
@@ -31,7 +31,9 @@ pub trait Disk: Send + Sync + Debug {
     /// A new empty file of mode 0640; fails if anything has that name already.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes an existing file's content durable, for instance one that a dead process left.
+    /// Makes the content of a file durable that a dead process left, by writing it once more: if an
+    /// fsync of that process failed, the kernel takes the pages it lost for clean, and another fsync
+    /// alone would prove nothing.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
 
     /// Gives a file another name; fails with `AlreadyExists` rather than overwrite.
@@ -75,7 +77,9 @@ impl Disk for OsDisk {
     }
 
     fn sync_file(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        write_again(&file)?;
+        file.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -105,6 +109,20 @@ impl Disk for OsDisk {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(dir)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+/// The same bytes to the same places: a crash in the middle changes nothing.
+fn write_again(file: &File) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let count = file.read_at(&mut buffer, at)?;
+        if count == 0 {
+            return Ok(());
+        }
+        file.write_all_at(&buffer[..count], at)?;
+        at += count as u64;
     }
 }
 

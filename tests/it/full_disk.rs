@@ -56,7 +56,7 @@ async fn with_trash(free: &Arc<AtomicU64>) -> World {
         ..Policy::default()
     };
     let disk = Arc::new(Freeing(free.clone()));
-    let mut setup = Setup { disk, policy, ..Setup::default() };
+    let mut setup = Setup { policy, disk, ..Setup::default() };
     setup.limits.min_free_bytes = MIN_FREE;
     let mut world = World::new(setup).await;
     for _ in 0..3 {
