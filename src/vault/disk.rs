@@ -31,9 +31,9 @@ pub trait Disk: Send + Sync + Debug {
     /// A new empty file of mode 0640; fails if anything has that name already.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes the content of a file durable that a dead process left, by writing it once more: if an
-    /// fsync of that process failed, the kernel takes the pages it lost for clean, and another fsync
-    /// alone would prove nothing.
+    /// Makes the content of a file durable that a dead process left, by writing it once more: if
+    /// an fsync of that process failed, the kernel takes the pages it lost for clean, and another
+    /// fsync alone would prove nothing.
     fn sync_file(&self, path: &Path) -> io::Result<()>;
 
     /// Gives a file another name; fails with `AlreadyExists` rather than overwrite.
