@@ -279,6 +279,8 @@ pub struct Knobs {
     pub bandwidth_bytes_per_s: Option<u64>,
     /// Real time before each answer.
     pub latency_ms: u64,
+    /// How far the `Date` of each answer is off the simulator's clock.
+    pub date_offset_ms: i64,
     /// How long a token is good, by the simulator's clock (section 6.1: 24 h).
     pub token_lifetime_s: i64,
     /// How long the text of a token is (section 6.1: several kilobytes).
@@ -328,6 +330,7 @@ impl Default for Knobs {
             download_encoding: Encoding::default(),
             bandwidth_bytes_per_s: None,
             latency_ms: 0,
+            date_offset_ms: 0,
             token_lifetime_s: 86_400,
             token_length: 2_048,
             lock_after: Some(5),

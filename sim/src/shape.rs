@@ -83,6 +83,7 @@ impl Shape {
     pub(crate) fn of(knobs: &Knobs, fault: Option<&Fault>, reply: &Reply, now_ms: i64) -> Shape {
         let mut shape = Shape::plain(reply, now_ms);
         shape.latency_ms = knobs.latency_ms;
+        shape.date_ms = now_ms.saturating_add(knobs.date_offset_ms);
         shape.pace = knobs.bandwidth_bytes_per_s.map(bandwidth);
         let length = shape.framing;
         if reply.package.is_some() {

@@ -853,6 +853,8 @@ fn answer(text: &str) {
             let lines = text.lines().count().max(1);
             for problem in problems {
                 assert!(!problem.message.is_empty(), "{problem:?}");
+                // Only a file that is no TOML at all has no key to name.
+                assert!(!problem.key.is_empty(), "{problem:?}");
                 assert!(!problem.to_string().contains(char::is_control), "{problem:?}");
                 assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem:?}");
             }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::failure::{self, EngineError, of_vault};
 use super::shell::{Changed, Shell, joined};
-use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, State};
+use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, Remarks, State};
 use crate::model::PackageId;
 use crate::roma::{PackageStream, RomaError};
 use crate::vault::{
@@ -31,7 +31,7 @@ const UNPROVEN_KEPT: u32 = 4;
 
 /// How the transfer ended.
 enum Transfer {
-    Whole(Staged),
+    Whole(Staged, Remarks),
     Failed(Failure),
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
         Err(other) => return Ok(other),
     };
     match transfer(shell, &archive, &package, receiver).await? {
-        Transfer::Whole(staged) => finish(shell, &archive, staged, false).await,
+        Transfer::Whole(staged, remarks) => finish(shell, &archive, staged, remarks, false).await,
         Transfer::Failed(failure) => shell.fail(&archive, failure).await,
     }
 }
@@ -130,14 +130,25 @@ async fn preflight(
 /// The package lies whole in staging although it was still to be fetched: no GET at all.
 async fn adopt(shell: &Arc<Shell>, archive: &Archive, staged: Staged) -> Changed {
     match shell.advance(archive, Event::DownloadStarted).await? {
-        Ok(archive) => finish(shell, &archive, staged, true).await,
+        Ok(archive) => finish(shell, &archive, staged, Remarks::default(), true).await,
         Err(other) => Ok(other),
     }
 }
 
-async fn finish(shell: &Shell, archive: &Archive, staged: Staged, adopted: bool) -> Changed {
-    let Staged { content: raw, format } = staged;
-    shell.record(archive, Event::DownloadFinished { raw, format, adopted }).await
+async fn finish(
+    shell: &Shell,
+    archive: &Archive,
+    staged: Staged,
+    remarks: Remarks,
+    adopted: bool,
+) -> Changed {
+    let Staged { content: raw, format, flaw } = staged;
+    if let Some(flaw) = flaw {
+        tracing::warn!(archive.id = %archive.id, flaw,
+            "the package came whole but does not look whole; it is kept as it came");
+    }
+    let remarks = Remarks { flaw: flaw.map(ToOwned::to_owned), ..remarks };
+    shell.record(archive, Event::DownloadFinished { raw, format, adopted, remarks }).await
 }
 
 /// The one GET, and its bytes into staging.
@@ -157,9 +168,14 @@ async fn transfer(
             return Ok(Transfer::Failed(failure));
         }
     };
-    if let Some(encoding) = &stream.encoding {
-        tracing::warn!(archive.id = %archive.id, %encoding, media_type = stream.media_type,
-            "the package came encoded although that was not asked for; it is kept as it came");
+    let remarks = Remarks {
+        encoding: stream.encoding.clone(),
+        media_type: stream.odd_media_type.clone(),
+        flaw: None,
+    };
+    if let Some(encoding) = &remarks.encoding {
+        tracing::warn!(archive.id = %archive.id, %encoding,
+            "the package comes encoded although that was not asked for; it is kept as it comes");
     }
     let (sender, task) = spawn_receiver(receiver, WAITING_CHUNKS);
     let sent = pump(&mut stream, &sender).await;
@@ -170,22 +186,22 @@ async fn transfer(
     }
     drop(sender);
     match joined(task).await {
-        Ok(staged) => Ok(Transfer::Whole(staged)),
+        Ok(staged) => Ok(Transfer::Whole(staged, remarks)),
         Err(error) => {
             let failure = match (error, sent) {
                 (VaultError::CutShort { .. }, Sent::Broken(error)) => {
                     shell.blame(&archive.instance, error)
                 }
                 (VaultError::CutShort { .. }, _) => {
-                    return match prove_whole(shell, archive, unproven()).await? {
+                    return match prove_whole(shell, archive, remarks, unproven()).await? {
                         Transfer::Failed(failure) => set_aside(shell, archive, failure).await,
-                        whole @ Transfer::Whole(_) => Ok(whole),
+                        whole @ Transfer::Whole(..) => Ok(whole),
                     };
                 }
                 // The bytes are gone from the wire and not on the disk.
                 (error, _) => of_vault(error, Effect::Unknown)?,
             };
-            prove_whole(shell, archive, failure).await
+            prove_whole(shell, archive, remarks, failure).await
         }
     }
 }
@@ -226,11 +242,12 @@ async fn pump(stream: &mut PackageStream, sender: &tokio::sync::mpsc::Sender<Chu
 async fn prove_whole(
     shell: &Arc<Shell>,
     archive: &Archive,
+    remarks: Remarks,
     failure: Failure,
 ) -> Result<Transfer, EngineError> {
     let id = archive.id;
     match shell.blocking(move |vault| vault.inspect_staged(id)).await {
-        Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged)),
+        Ok(StagedEvidence::Whole(staged)) => Ok(Transfer::Whole(staged, remarks)),
         Ok(_) => Ok(Transfer::Failed(failure)),
         Err(error) => of_vault(error, Effect::Unknown).map(Transfer::Failed),
     }

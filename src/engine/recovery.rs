@@ -37,8 +37,8 @@ pub(super) async fn settle(
 
 async fn evidence(shell: &Arc<Shell>, id: ArchiveId) -> Result<Evidence, EngineError> {
     match shell.blocking(move |vault| vault.inspect_staged(id)).await {
-        Ok(StagedEvidence::Whole(Staged { content, format })) => {
-            Ok(Evidence::Whole(content, format))
+        Ok(StagedEvidence::Whole(Staged { content, format, flaw })) => {
+            Ok(Evidence::Whole(content, format, flaw))
         }
         Ok(StagedEvidence::Partial { bytes }) => {
             tracing::warn!(archive.id = %id, bytes, "a download was cut short");

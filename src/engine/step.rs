@@ -134,6 +134,11 @@ fn judge(archive: &Archive, report: JobReport, now: Timestamp) -> Option<Event> 
             } else {
                 report.reasons
             };
+            // It had ended well and offered a package before.
+            if archive.milestones.ready_at.is_some() {
+                let message = format!("the job no longer offers its package but failed: {reasons}");
+                return gone(LossCause::PackageGone, &message);
+            }
             Some(Event::JobFailed { reasons })
         }
         (JobStatus::Succeeded | JobStatus::Finished, Some(package)) => {

@@ -49,7 +49,7 @@ pub struct Archive {
     pub attempts: u32,
     /// Times in a row that ROMA did not know the job.
     pub unknown_polls: u32,
-    /// GETs of the package that may have reached ROMA, in all.
+    /// GETs of the package that may have reached ROMA, but for those that its size ended.
     pub downloads: u32,
     /// The next step is not due before this moment.
     pub not_before: Timestamp,
@@ -127,13 +127,23 @@ impl Archive {
                 next.not_before = *purge_at;
             }
         }
-        // The GET that was begun certainly did not reach ROMA: it is none of those that broke off.
-        if matches!((event, &self.state), (Event::DownloadPostponed { .. }, State::Downloading(_)))
-        {
+        if is_uncounted(event) && matches!(self.state, State::Downloading(_)) {
             next.downloads = next.downloads.saturating_sub(1);
         }
         next.milestones.reach(event, at);
         Ok(next)
+    }
+}
+
+/// A GET that is none of those that broke off by chance: it certainly did not reach ROMA, or we
+/// broke it off ourselves, for a reason that only a person can mend.
+const fn is_uncounted(event: &Event) -> bool {
+    match event {
+        Event::DownloadPostponed { .. } => true,
+        Event::DownloadInterrupted { failure, .. } => {
+            matches!(failure.class, FailureClass::Permanent)
+        }
+        _ => false,
     }
 }
 

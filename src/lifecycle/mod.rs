@@ -28,6 +28,8 @@ pub use retry::{
     replacement_generation, replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
-pub use state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
+pub use state::{
+    Deletion, Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord,
+};
 pub use step::{Step, is_at_rest, next_step};
 pub use transition::{Evidence, IllegalTransition, on_restart, transition};

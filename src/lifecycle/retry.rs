@@ -27,8 +27,8 @@ pub const REQUEST_ATTEMPTS: u32 = 20;
 const VANISHED_ATTEMPTS: u32 = 3;
 /// Between two of these: a server that fails over needs more than a moment to know its jobs again.
 const VANISHED_PAUSE: Duration = Duration::from_mins(2);
-/// How long ROMA may refuse to show a job before it counts as lost. Until then a person may mend
-/// what is wrong, a permission for instance, and the package is still there.
+/// How long ROMA may refuse to show a job, or a package be larger than is allowed, before it counts
+/// as lost. Until then a person may mend what is wrong, and the package is still there.
 const UNREADABLE_DEADLINE: Duration = Duration::from_hours(7 * 24);
 /// GETs of one package that broke off half-way before it counts as lost. Each of them was begun
 /// only because ROMA still offered the package, so giving up loses what is still there: with the
@@ -84,7 +84,7 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
                 Event::PackageLost { cause: LossCause::PackageGone, message: failure.message }
             }
             (Effect::NotDone, _) => Event::DownloadPostponed { failure, not_before },
-            (Effect::Unknown, _) if archive.downloads >= DOWNLOAD_ATTEMPTS => Event::PackageLost {
+            (Effect::Unknown, _) if is_given_up(archive, &failure, now) => Event::PackageLost {
                 cause: LossCause::DownloadsExhausted,
                 message: failure.message,
             },
@@ -114,11 +114,26 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
     Some(event)
 }
 
+/// Whether a package that ROMA may still offer is given up. One that only a person can let in waits
+/// for that person, however often it was tried.
+fn is_given_up(archive: &Archive, failure: &Failure, now: Timestamp) -> bool {
+    match failure.class {
+        FailureClass::Permanent => now.since(archive.began()) >= UNREADABLE_DEADLINE,
+        _ => archive.downloads >= DOWNLOAD_ATTEMPTS,
+    }
+}
+
 /// How long to wait before ROMA is asked about the job after a GET broke off. The answer counts as
-/// a success and begins the count of attempts anew, so this grows with the GETs themselves.
+/// a success and begins the count of attempts anew, so this grows with the GETs themselves. What a
+/// person has to mend waits for as long as anything does: each GET may move as much as is allowed.
 fn download_delay(archive: &Archive, failure: &Failure) -> Duration {
     let own = delay(archive.id, archive.downloads.saturating_sub(1), failure);
-    if archive.downloads >= RARE_DOWNLOADS { own.max(PERMANENT_PAUSE) } else { own }
+    let least = match failure.class {
+        FailureClass::Permanent => RETRY_AFTER_CAP,
+        _ if archive.downloads >= RARE_DOWNLOADS => PERMANENT_PAUSE,
+        _ => Duration::ZERO,
+    };
+    own.max(least)
 }
 
 /// How long to wait before the next attempt.

@@ -164,6 +164,8 @@ fn a_failed_get_is_repeated_looked_into_or_lost() {
         let expected = match (class, effect) {
             (FailureClass::Gone, _) => "package_lost",
             (_, Effect::NotDone) => "download_postponed",
+            // A person has a week to mend it.
+            (FailureClass::Permanent, Effect::Unknown) => "download_interrupted",
             (_, Effect::Unknown) if downloads >= 32 => "package_lost",
             (_, Effect::Unknown) => "download_interrupted",
         };
@@ -215,6 +217,31 @@ fn a_package_that_is_still_offered_is_not_given_up_within_hours() {
     }
     assert!(pauses[0] <= Duration::from_secs(1), "{pauses:?}");
     assert!(now.since(noon()) >= 6 * HOUR, "{pauses:?}");
+}
+
+/// A package that is larger than allowed waits for a person, who has a week, and is not asked for
+/// so often that it moves its size again and again.
+#[test]
+fn a_package_that_only_a_person_can_let_in_is_not_given_up_by_the_count_of_gets() {
+    let mut now = noon();
+    let mut archive = at(StateWord::Ready, 0, 0);
+    let package = archive.state.package().cloned().unwrap();
+    let mut pauses = Vec::new();
+    loop {
+        archive = archive.apply(&Event::DownloadStarted, now).unwrap();
+        let too_large = failure(FailureClass::Permanent, Effect::Unknown);
+        archive = archive.apply(&after_failure(&archive, too_large, now).unwrap(), now).unwrap();
+        if archive.state.word() == StateWord::Lost {
+            break;
+        }
+        assert_eq!(archive.downloads, 0, "it would use up those that break off by chance");
+        pauses.push(archive.not_before.since(now));
+        now = archive.not_before;
+        let offered = Event::JobSucceeded { package: package.clone() };
+        archive = archive.apply(&offered, now).unwrap();
+    }
+    assert!(now.since(noon()) >= 7 * 24 * HOUR, "{pauses:?}");
+    assert!(pauses.iter().all(|pause| *pause == HOUR), "{pauses:?}");
 }
 
 #[test]
@@ -341,7 +368,8 @@ proptest! {
             let Some((event, next)) = outcome(&archive, failure.clone()) else { continue };
             let now = noon();
             if event == "download_interrupted" {
-                prop_assert_eq!(next.not_before, now.plus(download_delay(&archive, &failure)));
+                let wait = download_delay(&archive, &failure);
+                prop_assert_eq!(next.not_before, now.plus(wait));
             } else if event.ends_with("_postponed") {
                 prop_assert_eq!(next.not_before, now.plus(delay(archive.id, 0, &failure)));
             }

@@ -7,7 +7,9 @@ use proptest::test_runner::TestRunner;
 
 use super::archive::{Archive, Milestones};
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{Deletion, Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
+use super::state::{
+    Deletion, Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord,
+};
 use crate::model::{
     ArchiveId, Content, Format, JobId, Method, PackageId, Scope, Sha256Digest, SnapshotId,
     StoredFile, Timestamp,
@@ -134,6 +136,15 @@ fn format() -> impl Strategy<Value = Format> {
     select(vec![Format::Zip, Format::Json, Format::Other])
 }
 
+fn remarks() -> impl Strategy<Value = Remarks> {
+    let said = || proptest::option::of(text());
+    (said(), said(), said()).prop_map(|(flaw, encoding, media_type)| Remarks {
+        flaw,
+        encoding,
+        media_type,
+    })
+}
+
 fn file() -> impl Strategy<Value = StoredFile> {
     (text(), content(), format(), select(vec![Method::Deflate, Method::Store]))
         .prop_map(|(path, content, format, method)| StoredFile { path, content, format, method })
@@ -190,8 +201,13 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         Just(E::DownloadStarted).boxed(),
         postponed(|(failure, not_before)| E::DownloadPostponed { failure, not_before }),
         postponed(|(failure, not_before)| E::DownloadInterrupted { failure, not_before }),
-        (content(), format(), any::<bool>())
-            .prop_map(|(raw, format, adopted)| E::DownloadFinished { raw, format, adopted })
+        (content(), format(), any::<bool>(), remarks())
+            .prop_map(|(raw, format, adopted, remarks)| E::DownloadFinished {
+                raw,
+                format,
+                adopted,
+                remarks,
+            })
             .boxed(),
         postponed(|(failure, not_before)| E::PackPostponed { failure, not_before }),
         file().prop_map(|file| E::FileStored { file }).boxed(),

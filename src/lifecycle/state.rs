@@ -282,6 +282,20 @@ impl State {
     }
 }
 
+/// What is odd about a package that is kept all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remarks {
+    /// The transfer was whole, and the content does not look so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
+    /// How it is encoded still, although that was not asked for (contract U5).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// The media type, when it is none that a package is expected to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media_type: Option<String>,
+}
+
 /// What happened to an archive. Stored for ever in the `events` view; the fields are its `detail`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -318,7 +332,13 @@ pub enum Event {
     /// The package may be consumed; ROMA has to be asked about the job before another GET.
     DownloadInterrupted { failure: Failure, not_before: Timestamp },
     /// The whole package is durable in staging. `adopted`: found there after a restart.
-    DownloadFinished { raw: Content, format: Format, adopted: bool },
+    DownloadFinished {
+        raw: Content,
+        format: Format,
+        adopted: bool,
+        #[serde(flatten)]
+        remarks: Remarks,
+    },
     /// The package could not be packed; the staged file is kept and it comes again.
     PackPostponed { failure: Failure, not_before: Timestamp },
     /// The package lies in the vault, read back and compared.

@@ -2,7 +2,7 @@
 //! rewrite history.
 
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{Event, FailureCause, Holding, LossCause, Offer, State, StateWord};
+use super::state::{Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord};
 use crate::model::{Content, Format, Timestamp};
 
 /// An event met a state that it cannot follow. Always a bug, or a second writer.
@@ -127,8 +127,8 @@ impl Event {
 pub enum Evidence {
     /// Nothing, or nothing that is certainly whole.
     Nothing,
-    /// The whole package, durable.
-    Whole(Content, Format),
+    /// The whole package, durable, and what does not look whole about it.
+    Whole(Content, Format, Option<&'static str>),
 }
 
 /// What a restart makes of an archive whose effect was in doubt; `None`: it rests as it is.
@@ -140,8 +140,9 @@ pub fn on_restart(state: &State, evidence: Evidence, now: Timestamp) -> Option<E
         (State::Requesting, _) => Some(Event::RequestUnanswered {
             failure: killed("the daemon stopped before ROMA's answer was recorded"),
         }),
-        (State::Downloading(_), Evidence::Whole(raw, format)) => {
-            Some(Event::DownloadFinished { raw, format, adopted: true })
+        (State::Downloading(_), Evidence::Whole(raw, format, flaw)) => {
+            let remarks = Remarks { flaw: flaw.map(ToOwned::to_owned), ..Remarks::default() };
+            Some(Event::DownloadFinished { raw, format, adopted: true, remarks })
         }
         (State::Downloading(_), Evidence::Nothing) => Some(Event::DownloadInterrupted {
             failure: killed("the daemon stopped during the download"),

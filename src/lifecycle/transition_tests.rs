@@ -180,7 +180,7 @@ fn words_survive_their_own_text() {
 fn a_restart_has_exactly_three_rules() {
     let raw = Content { bytes: 9, sha256: Sha256Digest([9; 32]) };
     for word in StateWord::ALL {
-        for evidence in [Evidence::Nothing, Evidence::Whole(raw, Format::Json)] {
+        for evidence in [Evidence::Nothing, Evidence::Whole(raw, Format::Json, None)] {
             let event = on_restart(&state(word), evidence, noon());
             let archive = archive(state(word));
             match (word, evidence) {
@@ -192,8 +192,9 @@ fn a_restart_has_exactly_three_rules() {
                         StateWord::Lost
                     );
                 }
-                (StateWord::Downloading, Evidence::Whole(raw, format)) => {
-                    let finished = Event::DownloadFinished { raw, format, adopted: true };
+                (StateWord::Downloading, Evidence::Whole(raw, format, _)) => {
+                    let remarks = Remarks::default();
+                    let finished = Event::DownloadFinished { raw, format, adopted: true, remarks };
                     assert_eq!(event, Some(finished));
                 }
                 (StateWord::Downloading, Evidence::Nothing) => {
@@ -251,7 +252,7 @@ fn after_restart(word: StateWord) -> String {
         let event = on_restart(&state(word), evidence, noon())?;
         Some(format!("`{}`, so {}", event.word(), target(word, &event)))
     };
-    match (outcome(Evidence::Whole(raw, Format::Zip)), outcome(Evidence::Nothing)) {
+    match (outcome(Evidence::Whole(raw, Format::Zip, None)), outcome(Evidence::Nothing)) {
         (Some(whole), Some(nothing)) if whole == nothing => whole,
         (Some(whole), Some(nothing)) => {
             format!("whole package in staging: {whole}; otherwise {nothing}")
@@ -447,7 +448,8 @@ proptest! {
     #[test]
     fn nothing_hangs_after_a_restart(turns in lives(), whole in any::<bool>()) {
         let raw = Content { bytes: 9, sha256: Sha256Digest([9; 32]) };
-        let evidence = if whole { Evidence::Whole(raw, Format::Zip) } else { Evidence::Nothing };
+        let there = Evidence::Whole(raw, Format::Zip, None);
+        let evidence = if whole { there } else { Evidence::Nothing };
         for before in walk(&turns)?.archives {
             let after = match on_restart(&before.state, evidence, noon()) {
                 Some(event) => before.apply(&event, noon()).unwrap(),

@@ -1,13 +1,17 @@
 //! The body of the one GET. It is handed on piece by piece as it comes; the beginning is held back
 //! for a moment, because a refusal can come with status 200 and must not be taken for a package.
+//! Of the head only length, encoding and media type are looked at: the name that a server proposes
+//! in `Content-Disposition` is never read, because our names come from our own ids.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, TRANSFER_ENCODING};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, TRANSFER_ENCODING};
+use reqwest::{Response, StatusCode};
+use secrecy::SecretString;
 
-use super::error::{Call, RomaError, shorten};
+use super::answer;
+use super::error::{Call, RomaError, Speaker, classify, shorten};
 use super::wire::{self, ShortBody};
 use crate::lifecycle::{Effect, FailureClass};
 
@@ -24,6 +28,8 @@ pub struct PackageStream {
     ended: bool,
     received: u64,
     limit: u64,
+    /// What must not be shown should the server repeat it.
+    secret: SecretString,
     /// Length the server announced, in bytes.
     pub length: Option<u64>,
     /// Whether the transfer itself tells a whole body from a cut one. Without it only the content
@@ -31,32 +37,47 @@ pub struct PackageStream {
     pub self_delimiting: bool,
     /// The encoding that came although none was asked for (contract U5).
     pub encoding: Option<String>,
-    /// The media type, documented nowhere (contract 3).
-    pub media_type: Option<String>,
+    /// A media type that no package is expected to have; documented nowhere (contract 3).
+    pub odd_media_type: Option<String>,
 }
 
+/// What packages are expected to come as: a zip, JSON (2022), or bytes of no particular kind.
+const MEDIA_TYPES: [&str; 5] = [
+    "application/octet-stream",
+    "binary/octet-stream",
+    "application/zip",
+    "application/x-zip-compressed",
+    "application/json",
+];
+
 impl PackageStream {
-    /// Takes over a response with status 200 and looks at its beginning.
-    pub(super) async fn open(response: Response, limit: u64) -> Result<Self, RomaError> {
-        let header = |name| {
-            let value = response.headers().get(name)?;
-            Some(shorten(&String::from_utf8_lossy(value.as_bytes())))
-        };
+    /// Takes over a response that is a success and looks at its beginning.
+    pub(super) async fn open(
+        response: Response,
+        limit: u64,
+        secret: SecretString,
+    ) -> Result<Self, RomaError> {
+        let headers = response.headers();
         let length = response.content_length();
+        let told = length.is_some() || headers.contains_key(TRANSFER_ENCODING);
+        let encoding = text_of(headers, &CONTENT_ENCODING, &secret);
+        let media_type = text_of(headers, &CONTENT_TYPE, &secret);
         let mut stream = Self {
             length,
-            self_delimiting: length.is_some() || response.headers().contains_key(TRANSFER_ENCODING),
-            encoding: header(CONTENT_ENCODING).filter(|e| !e.eq_ignore_ascii_case("identity")),
-            media_type: header(CONTENT_TYPE),
+            // A part of a package (206) that nobody asked for does not say whether more is missing.
+            self_delimiting: told && response.status() == StatusCode::OK,
+            encoding: encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")),
+            odd_media_type: media_type.filter(|text| is_odd(text)),
             response,
             held_back: VecDeque::new(),
             broken: None,
             ended: false,
             received: 0,
             limit,
+            secret,
         };
         if let Some(length) = length.filter(|length| *length > limit) {
-            return Err(too_large(length, limit));
+            return Err(too_large(&format!("{length} bytes"), limit));
         }
         stream.look_at_the_beginning().await?;
         Ok(stream)
@@ -93,30 +114,39 @@ impl PackageStream {
 
     fn judge_short_body(&self) -> Result<(), RomaError> {
         let body: Vec<u8> = self.held_back.iter().flat_map(|chunk| chunk.iter().copied()).collect();
-        let refused = |class, effect, message: String| {
-            Err(RomaError::new(Call::Download, class, effect, message))
+        let refused =
+            |class, message| Err(RomaError::new(Call::Download, class, Effect::Unknown, message));
+        let status = self.response.status();
+        // Only a plain 200 is among the answers that mean "consumed" (contract U3); what "accepted"
+        // or "no content" means for a package nobody knows.
+        let gone =
+            if status == StatusCode::OK { FailureClass::Gone } else { FailureClass::Transient };
+        let body = match wire::short_body(&body) {
+            ShortBody::Package if body.is_empty() => {
+                let told = self.self_delimiting || status != StatusCode::OK;
+                return if told {
+                    refused(gone, format!("the server answered {status} with an empty body"))
+                } else {
+                    let message = "the connection closed before the first byte".to_owned();
+                    refused(FailureClass::Transient, message)
+                };
+            }
+            ShortBody::WebPage => {
+                let message = format!("the server answered {status} with a web page");
+                return refused(FailureClass::Transient, message);
+            }
+            ShortBody::Package => return Ok(()),
+            ShortBody::Refusal => body,
         };
-        if body.is_empty() {
-            return if self.self_delimiting {
-                let message = "the server answered 200 with an empty body".to_owned();
-                refused(FailureClass::Gone, Effect::Unknown, message)
-            } else {
-                let message = "the connection closed before the first byte".to_owned();
-                refused(FailureClass::Transient, Effect::Unknown, message)
-            };
-        }
-        match wire::short_body(&body) {
-            ShortBody::Package => Ok(()),
-            ShortBody::Refusal(message) => refused(
-                FailureClass::Gone,
-                Effect::Unknown,
-                format!("the server answered 200 with a refusal: {message}"),
-            ),
-            ShortBody::WebPage => refused(
-                FailureClass::Transient,
-                Effect::Unknown,
-                "the server answered 200 with a web page".to_owned(),
-            ),
+        let error = wire::error_body(&answer::redact(body, &self.secret));
+        let message = format!("the server answered {status} with a refusal: {}", error.message);
+        match error.code {
+            // The gateway answers before the service is asked (contract U23).
+            Some(code) if code.speaker == Speaker::Gateway => {
+                let (class, effect) = classify(Call::Download, status.as_u16(), error.code);
+                Err(RomaError::new(Call::Download, class, effect, message))
+            }
+            _ => refused(gone, message),
         }
     }
 
@@ -147,7 +177,8 @@ impl PackageStream {
             Some(bytes) => {
                 self.received += bytes.len() as u64;
                 if self.received > self.limit {
-                    return Err(too_large(self.received, self.limit));
+                    let least = format!("at least {} bytes", self.received);
+                    return Err(too_large(&least, self.limit));
                 }
             }
             None => {
@@ -166,9 +197,21 @@ fn broken(error: RomaError) -> RomaError {
     RomaError { effect: Effect::Unknown, class: FailureClass::Transient, ..error }
 }
 
-fn too_large(bytes: u64, limit: u64) -> RomaError {
-    RomaError::answer(
-        Call::Download,
-        format!("the package has at least {bytes} bytes, limits.max_package_size is {limit}"),
-    )
+/// Only a person can mend that, by raising the limit.
+fn too_large(bytes: &str, limit: u64) -> RomaError {
+    let message = format!(
+        "the package has {bytes}, limits.max_package_size allows {limit}: raise it to let the \
+         package in"
+    );
+    RomaError::new(Call::Download, FailureClass::Permanent, Effect::Unknown, message)
+}
+
+fn text_of(headers: &HeaderMap, name: &HeaderName, secret: &SecretString) -> Option<String> {
+    let text = String::from_utf8_lossy(headers.get(name)?.as_bytes());
+    Some(shorten(answer::redact_text(&text, secret).trim()))
+}
+
+fn is_odd(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    !MEDIA_TYPES.iter().any(|usual| essence.eq_ignore_ascii_case(usual))
 }

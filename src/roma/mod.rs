@@ -6,6 +6,7 @@
 //! be started twice either. Tokens are marked sensitive and never leave for another address.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
@@ -36,6 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const PAGE_SIZE: usize = 100;
 /// Pages that are read at most: a hundred times an instance's quota (contract 1).
 const MAX_PAGES: usize = 1_000;
+/// The gateway takes no longer address (contract 7).
+const MAX_URL: usize = 32 << 10;
 
 /// A client that cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +75,7 @@ pub struct Roma {
 
 #[derive(Debug, Clone)]
 struct Target {
+    name: Name,
     session: std::sync::Arc<Session>,
     endpoint: Url,
     project_id: String,
@@ -98,6 +102,7 @@ impl Roma {
             targets.insert(
                 instance.name.clone(),
                 Target {
+                    name: instance.name.clone(),
                     session: session.clone(),
                     endpoint: instance.endpoint.clone(),
                     project_id: instance.project_id.clone(),
@@ -146,10 +151,9 @@ impl Roma {
             .timeout(self.request_timeout)
             .header(CONTENT_TYPE, "application/json;charset=UTF-8")
             .body(wire::export_request(scope).to_string());
-        let response = self.send(call, target, request, now).await?;
-        let body = answer::body(call, response).await?;
+        let body = self.ask(call, target, request, now).await?;
         // A success without a job id: the job runs, and nobody will ever find it.
-        wire::accepted_job(&body).ok_or_else(|| answer::bad(call, "no job_id"))
+        wire::accepted_job(&body).ok_or_else(|| answer::unexpected(call, &body, "no job_id"))
     }
 
     /// Asks about a job (contract 2).
@@ -162,15 +166,14 @@ impl Roma {
         let call = Call::Job;
         let target = self.target(call, instance)?;
         let url = target.url(call, &["assets", "jobs", job.as_str()])?;
-        let response = self.send(call, target, self.api.get(url), now).await?;
-        let body = answer::body(call, response).await?;
-        job_report(&body).ok_or_else(|| answer::bad(call, "not a JSON object"))
+        let body = self.ask(call, target, self.api.get(url), now).await?;
+        job_report(&body).ok_or_else(|| answer::unexpected(call, &body, "not a job"))
     }
 
     /// Makes sure that the instance's credential will not run out during what follows.
     pub async fn ready_credential(&self, instance: &Name, now: Timestamp) -> Result<(), RomaError> {
         let target = self.target(Call::Download, instance)?;
-        target.session.token(&self.api, now).await.map(drop)
+        target.session.token(&self.api, &target.name, now).await.map(drop)
     }
 
     /// The one GET (contract 3). Never call it before the intent is recorded.
@@ -184,8 +187,8 @@ impl Roma {
         let target = self.target(call, instance)?;
         let url = target.url(call, &["assets", "archives", package.as_str()])?;
         let request = self.once.get(url).header(ACCEPT, "*/*");
-        let response = self.send(call, target, request, now).await?;
-        PackageStream::open(response, self.max_package_bytes).await
+        let (response, token) = self.send(call, target, request, now).await?;
+        PackageStream::open(response, self.max_package_bytes, token).await
     }
 
     /// The ids of all applications that the account may see (contract 5).
@@ -224,10 +227,10 @@ impl Roma {
         for _ in 0..MAX_PAGES {
             let request =
                 self.api.get(url.clone()).query(&[("offset", offset), ("limit", PAGE_SIZE)]);
-            let response = self.send(Call::List, target, request, now).await?;
-            let body = answer::body(Call::List, response).await?;
-            let page = wire::page(&body, list, id)
-                .ok_or_else(|| answer::bad(Call::List, &format!("no list `{list}`")))?;
+            let body = self.ask(Call::List, target, request, now).await?;
+            let page = wire::page(&body, list, id).ok_or_else(|| {
+                answer::unexpected(Call::List, &body, &format!("no list `{list}`"))
+            })?;
             offset += page.ids.len();
             let empty = page.ids.is_empty();
             ids.extend(page.ids);
@@ -245,26 +248,40 @@ impl Roma {
         })
     }
 
-    /// Signs and sends a request; answers other than 2xx are errors.
+    /// The body of an answer that is read whole.
+    async fn ask(
+        &self,
+        call: Call,
+        target: &Target,
+        request: RequestBuilder,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, RomaError> {
+        let (response, token) = self.send(call, target, request, now).await?;
+        Ok(answer::redact(answer::body(call, response).await?, &token))
+    }
+
+    /// Signs and sends a request; answers other than 2xx are errors. The token comes back with the
+    /// answer, because the answer may repeat it.
     async fn send(
         &self,
         call: Call,
         target: &Target,
         request: RequestBuilder,
         now: Timestamp,
-    ) -> Result<Response, RomaError> {
-        let token = target.session.token(&self.api, now).await?;
+    ) -> Result<(Response, SecretString), RomaError> {
+        let token = target.session.token(&self.api, &target.name, now).await?;
         let request = request
             .header("X-Auth-Token", sensitive(call, &token)?)
             .header(ACCEPT_ENCODING, "identity");
         let response = request.send().await.map_err(|error| RomaError::transport(call, error))?;
         self.offset.note(response.headers(), now);
         if response.status().is_success() {
-            return Ok(response);
+            target.session.accepted(&target.name);
+            return Ok((response, token));
         }
         let error = answer::refusal(call, response, &token, now).await;
         if error.class == FailureClass::Unauthorized {
-            target.session.forget(&token).await;
+            target.session.refused(&token, &target.name, now).await;
         }
         Err(error)
     }
@@ -284,20 +301,37 @@ impl Target {
     }
 
     fn join(&self, call: Call, parts: &[&str]) -> Result<Url, RomaError> {
-        // URLs drop these two, which would ask for something else.
-        let unaddressable = parts.iter().any(|part| matches!(*part, "." | ".."));
-        let mut url = self.endpoint.clone();
-        match url.path_segments_mut() {
-            Ok(mut path) if !unaddressable => {
-                path.clear().extend(parts);
-            }
-            _ => {
-                let message = "the identifier cannot be part of an address";
-                let class = FailureClass::Permanent;
-                return Err(RomaError::new(call, class, Effect::NotDone, message));
-            }
+        let mut path = String::new();
+        for part in parts {
+            path.push('/');
+            push_encoded(&mut path, part);
         }
+        // URLs drop these two, which would ask for something else.
+        if path.len() > MAX_URL || parts.iter().any(|part| matches!(*part, "." | "..")) {
+            let message = "the identifier cannot be part of an address";
+            // One that ROMA gave out is out of reach for ever.
+            let class = match call {
+                Call::Job | Call::Download => FailureClass::Gone,
+                Call::Export | Call::List | Call::Token => FailureClass::Permanent,
+            };
+            return Err(RomaError::new(call, class, Effect::NotDone, message));
+        }
+        let mut url = self.endpoint.clone();
+        url.set_path(&path);
         Ok(url)
+    }
+}
+
+/// Percent-encoded, whatever it holds (contract U16). The URL library would drop tabs and line
+/// breaks, and so ask for something else.
+fn push_encoded(path: &mut String, part: &str) {
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(path, "%{byte:02X}");
+        }
     }
 }
 
@@ -329,3 +363,7 @@ fn builder(tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {
     }
     Ok(builder)
 }
+
+#[cfg(test)]
+#[path = "hostile_tests.rs"]
+mod tests;

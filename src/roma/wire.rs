@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::{ErrorCode, shorten};
@@ -17,11 +16,8 @@ pub(super) fn export_request(scope: &Scope) -> Value {
 
 /// The answer to it.
 pub(super) fn accepted_job(body: &[u8]) -> Option<JobId> {
-    #[derive(Deserialize)]
-    struct Accepted {
-        job_id: Value,
-    }
-    serde_json::from_slice::<Accepted>(body).ok().and_then(|a| JobId::new(text_of(&a.job_id)?))
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    JobId::new(text_of(answer.get("job_id")?)?)
 }
 
 /// What a job says of itself.
@@ -50,10 +46,15 @@ pub enum JobStatus {
     Finished,
 }
 
-/// Reads a job in any vintage; `None` when the body is not a JSON object.
+/// Reads a job in any vintage; `None` when the body is not a JSON object, or one that says nothing
+/// of a job but that there was an error.
 pub fn job_report(body: &[u8]) -> Option<JobReport> {
     let job: Value = serde_json::from_slice(body).ok()?;
     let job = job.as_object()?;
+    let is_error = ["error_code", "errorCode"].iter().any(|key| job.contains_key(*key));
+    if is_error && !job.contains_key("status") {
+        return None;
+    }
     let word = job.get("status").and_then(Value::as_str).unwrap_or_default();
     let status = match word.trim().to_ascii_lowercase().as_str() {
         "succeeded" | "success" => JobStatus::Succeeded,
@@ -166,7 +167,7 @@ pub enum ShortBody {
     /// Keep it: it may be the only copy.
     Package,
     /// A refusal in disguise: an error envelope, or the bare reference of 2022 (contract 3, U3).
-    Refusal(String),
+    Refusal,
     /// A page of some proxy; the package may or may not be consumed.
     WebPage,
 }
@@ -189,16 +190,11 @@ pub fn short_body(body: &[u8]) -> ShortBody {
     if lists.iter().any(Option::is_some) && !nothing_listed {
         return ShortBody::Package;
     }
-    let error = error_body(body);
     let marks = ["error_code", "errorCode", "error", "code", "error_msg", "errorMsg", "message"];
     let is_error = marks.iter().any(|key| fields.contains_key(*key));
     let is_bare_list = lists.iter().flatten().count() == fields.len();
     let is_bare = fields.len() == 1 && fields.contains_key("archive_id");
-    if is_bare_list || is_error || is_bare {
-        ShortBody::Refusal(error.message)
-    } else {
-        ShortBody::Package
-    }
+    if is_bare_list || is_error || is_bare { ShortBody::Refusal } else { ShortBody::Package }
 }
 
 /// What is asked of IAM for a token (contract 6.1). The password appears nowhere else.
@@ -247,6 +243,7 @@ mod tests {
         assert_eq!(report(r#"{"status":"QUEUED"}"#).status, JobStatus::Running);
         assert_eq!(report("{}").status, JobStatus::Running);
         assert!(report(r#"{"type":"importAsset","status":"SUCCEEDED"}"#).not_an_export);
+        assert_eq!(job_report(br#"{"error_code":"ROMA.11000","error_msg":"x"}"#), None);
         assert_eq!(job_report(b"[]"), None);
         assert_eq!(job_report(b"<html>"), None);
     }
@@ -289,7 +286,7 @@ mod tests {
             r#"{"apps":null}"#,
             "{}",
         ] {
-            assert!(matches!(short_body(refusal.as_bytes()), ShortBody::Refusal(_)), "{refusal}");
+            assert_eq!(short_body(refusal.as_bytes()), ShortBody::Refusal, "{refusal}");
         }
         for package in
             ["PK\u{3}\u{4}", r#"{"apps":[{"id":"a"}],"code":1}"#, r#"{"x":1}"#, "[1]", "plain"]

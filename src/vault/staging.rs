@@ -29,6 +29,8 @@ pub struct Staged {
     pub content: Content,
     /// What it looks like.
     pub format: Format,
+    /// What does not look whole about it: then the format is none in particular.
+    pub flaw: Option<&'static str>,
 }
 
 /// What is left of a download.
@@ -193,9 +195,17 @@ fn measure_staged(path: &Path) -> io::Result<Staged> {
     let mut file = File::open(path)?;
     let mut first = Vec::with_capacity(FIRST_BYTES);
     (&mut file).take(FIRST_BYTES as u64).read_to_end(&mut first)?;
-    let format = sniff(&first);
-    let content = measure(&mut first.as_slice().chain(file))?;
-    Ok(Staged { content, format })
+    let content = measure(&mut first.as_slice().chain(&file))?;
+    Ok(described(content, sniff(&first), &mut file))
+}
+
+/// A look at the end of a package that is whole as far as anybody knows. Should the disk not let
+/// it be read, then packing will say so: the package is there all the same.
+fn described(content: Content, format: Format, file: &mut File) -> Staged {
+    match whole::flaw(file, format) {
+        Ok(Some(flaw)) => Staged { content, format: Format::Other, flaw: Some(flaw) },
+        Ok(None) | Err(_) => Staged { content, format, flaw: None },
+    }
 }
 
 /// Takes one download. Dropped without [`Receiver::finish`], it leaves what has arrived as a
@@ -245,7 +255,11 @@ impl Receiver {
         let disk = &self.vault.inner.disk;
         disk.rename(&self.part, &self.raw).map_err(io_error("rename", &self.part))?;
         self.vault.sync_dir(&self.vault.inner.staging)?;
-        Ok(Staged { content: self.meter.content(), format: self.format() })
+        let (content, format) = (self.meter.content(), self.format());
+        Ok(match File::open(&self.raw) {
+            Ok(mut file) => described(content, format, &mut file),
+            Err(_) => Staged { content, format, flaw: None },
+        })
     }
 
     fn flush(&mut self) -> Result<(), VaultError> {

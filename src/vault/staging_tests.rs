@@ -52,21 +52,27 @@ fn bytes_arrive_whatever_their_pieces() {
 
 #[test]
 fn formats_show_in_the_first_bytes() {
-    for (first, format) in [
-        (&b"PK\x03\x04...."[..], Format::Zip),
-        (b"PK\x05\x06\0\0\0\0", Format::Zip),
-        (b"PK", Format::Other),
-        (b"{\"a\"", Format::Json),
-        (b" \r\n\t[1", Format::Json),
-        (b"\xef\xbb\xbf{}", Format::Json),
-        (b"        ", Format::Other),
-        (b"<html>", Format::Other),
-        (b"12", Format::Other),
-        (b"", Format::Other),
+    for (first, format, cut) in [
+        (&b"PK\x03\x04...."[..], Format::Zip, true),
+        (b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", Format::Zip, false),
+        (b"PK\x05\x06\0\0\0\0", Format::Zip, true),
+        (b"PK", Format::Other, false),
+        (b"{\"a\"", Format::Json, true),
+        (b" \r\n\t[1", Format::Json, true),
+        (b"\xef\xbb\xbf{}", Format::Json, false),
+        (b"        ", Format::Other, false),
+        (b"<html>", Format::Other, false),
+        (b"12", Format::Other, false),
+        (b"", Format::Other, false),
     ] {
         assert_eq!(sniff(first), format, "{first:?}");
         let bench = Bench::new();
-        assert_eq!(receive(&bench.vault, first, 1).unwrap().format, format);
+        let staged = receive(&bench.vault, first, 1).unwrap();
+        // What was cut is kept, and is no zip and no JSON.
+        let format = if cut { Format::Other } else { format };
+        assert_eq!((staged.format, staged.flaw.is_some()), (format, cut), "{first:?}");
+        // A restart sees the same.
+        assert_eq!(bench.vault.inspect_staged(ID).unwrap(), StagedEvidence::Whole(staged));
     }
 }
 

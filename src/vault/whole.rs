@@ -51,9 +51,27 @@ pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// What the last bytes of a package say against it, which came whole as far as the transfer can
+/// tell: a server that announced too few bytes, for instance, has sent a beginning. A look, no
+/// proof: of a large package no more than its end is read.
+pub(super) fn flaw(file: &mut File, format: Format) -> io::Result<Option<&'static str>> {
+    Ok(match format {
+        Format::Zip if find_directory(file)?.is_none() => {
+            Some("it begins like a zip archive and does not end like one")
+        }
+        Format::Json if json_end(file)? == End::Open => {
+            Some("it begins like a JSON document and does not end like one")
+        }
+        Format::Zip | Format::Json | Format::Other => None,
+    })
+}
+
 fn is_whole_zip(file: &File) -> io::Result<bool> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
-    let Some(directory) = find_directory(&mut reader)? else { return Ok(false) };
+    let directory = find_directory(&mut reader)?;
+    let Some(directory) = directory.filter(|directory| directory.size <= MAX_DIRECTORY) else {
+        return Ok(false);
+    };
     // Known(0): bytes before the archive would mean that its beginning is not the file's.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, reader).map_err(unwrap_io)?;
@@ -103,6 +121,8 @@ fn unwrap_io(error: ZipError) -> io::Error {
 /// Where a zip's central directory lies, by the record at the very end of the file.
 struct Directory {
     start: u64,
+    /// Its length, in bytes.
+    size: u64,
     /// Length of the comment behind the record, in bytes.
     comment: u64,
 }
@@ -114,8 +134,7 @@ const END64_LOCATOR: usize = 20;
 /// Length of that record, unless a later version of the format extends it.
 const END64_RECORD: usize = 56;
 
-/// `None` unless an end record ends with the file, the directory ends with the end record, and it
-/// is not too large.
+/// `None` unless an end record ends with the file, and the directory ends with the end record.
 fn find_directory(reader: &mut (impl Read + Seek)) -> io::Result<Option<Directory>> {
     let length = reader.seek(SeekFrom::End(0))?;
     let tail_start = length.saturating_sub(END_RECORD as u64 + u64::from(u16::MAX));
@@ -142,7 +161,7 @@ fn find_directory(reader: &mut (impl Read + Seek)) -> io::Result<Option<Director
     }
     let ends_there = start.checked_add(size) == Some(directory_end);
     let comment = (record.len() - END_RECORD) as u64;
-    Ok((ends_there && size <= MAX_DIRECTORY).then_some(Directory { start, comment }))
+    Ok(ends_there.then_some(Directory { start, size, comment }))
 }
 
 /// Size and start of the directory, and where its 64-bit end record begins.
@@ -178,14 +197,32 @@ pub(super) const fn is_json_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-fn is_whole_json(file: &mut File) -> io::Result<bool> {
-    // Most cut documents show it at once.
+/// How a JSON document ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// With a closing bracket, as an object or an array does.
+    Closed,
+    /// With anything else: something is missing.
+    Open,
+    /// So much white space that what stands before it was not looked at.
+    Unseen,
+}
+
+fn json_end(file: &mut File) -> io::Result<End> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
-    let last = tail.iter().rev().find(|byte| !is_json_space(**byte));
-    if !matches!(last, None | Some(b'}' | b']')) {
+    Ok(match tail.iter().rev().find(|byte| !is_json_space(**byte)) {
+        Some(b'}' | b']') => End::Closed,
+        Some(_) => End::Open,
+        None => End::Unseen,
+    })
+}
+
+fn is_whole_json(file: &mut File) -> io::Result<bool> {
+    // Most cut documents show it at once.
+    if json_end(file)? == End::Open {
         return Ok(false);
     }
     file.seek(SeekFrom::Start(0))?;

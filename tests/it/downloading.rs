@@ -1,6 +1,6 @@
-//! The once-only download under every fault of the wire: what arrived whole is stored once, what is
-//! consumed is a visible loss that is made good, and no package is asked for a second time without
-//! ROMA's word that it is still there.
+//! The once-only download: what arrived whole is stored once, what is consumed is a visible loss
+//! that is made good, and no package is asked for a second time without ROMA's word that it is
+//! still there. What each single fault of the wire leads to is in `wire_faults`.
 
 use std::time::Duration;
 
@@ -16,16 +16,6 @@ enum End {
     Stored,
     /// Lost, and its replacement stored.
     MadeGood,
-}
-
-fn status(code: u16, error_code: &str) -> Fault {
-    Fault::Status {
-        code,
-        error_code: Some(error_code.to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    }
 }
 
 async fn end_of(fault: Fault, knobs: Knobs) -> End {
@@ -55,88 +45,9 @@ async fn a_whole_body_counts_although_the_transfer_says_otherwise() {
     assert_eq!(end_of(Fault::LongerLength { extra: 10 }, knobs).await, End::Stored);
 }
 
-/// A server that deletes the package once the last byte is sent.
-fn patient() -> Knobs {
-    Knobs { consume_point: ConsumePoint::LastByte, ..Knobs::default() }
-}
-
 /// A server that deletes the package as soon as it is asked for.
 fn hasty() -> Knobs {
     Knobs { consume_point: ConsumePoint::Request, ..Knobs::default() }
-}
-
-#[tokio::test]
-async fn refusals_that_leave_the_package_untouched_are_only_delays() {
-    for fault in [
-        Fault::Throttle { retry_after: Some("30".to_owned()) },
-        Fault::Throttle { retry_after: None },
-        status(503, "APIGW.0613"),
-        status(403, "APIGW.0302"),
-        status(404, "APIGW.0101"),
-        Fault::CloseBeforeHead { effect: Effect::Before },
-        Fault::BadGateway { code: 502, effect: Effect::Before },
-        Fault::BadGateway { code: 504, effect: Effect::Before },
-        Fault::Redirect { location: "http://127.0.0.1:9/elsewhere".to_owned() },
-        Fault::status(408),
-        Fault::status(500),
-    ] {
-        assert_eq!(end_of(fault.clone(), hasty()).await, End::Stored, "{fault:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_consumed_package_is_lost_and_made_good() {
-    for fault in [
-        Fault::CloseBeforeHead { effect: Effect::After },
-        Fault::BadGateway { code: 502, effect: Effect::After },
-        Fault::BadGateway { code: 504, effect: Effect::After },
-        Fault::CutBody { bytes: 100 },
-        Fault::CutChunked { bytes: 100 },
-        Fault::ResetAfter { bytes: 1_000 },
-        Fault::Stall { bytes: 500, ms: 3_000 },
-        Fault::EndlessBody,
-    ] {
-        assert_eq!(end_of(fault.clone(), hasty()).await, End::MadeGood, "{fault:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_cut_package_that_is_still_offered_is_fetched_again() {
-    for fault in [
-        Fault::CutBody { bytes: 100 },
-        Fault::CutChunked { bytes: 100 },
-        Fault::ResetAfter { bytes: 1_000 },
-        Fault::Stall { bytes: 500, ms: 3_000 },
-    ] {
-        assert_eq!(end_of(fault.clone(), patient()).await, End::Stored, "{fault:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_is_never_taken_for_a_package() {
-    // The package itself is untouched here, but nothing says so: the answer counts.
-    for fault in [
-        Fault::JsonError200,
-        Fault::Empty200,
-        status(404, "ROMA.00000101"),
-        status(403, "ROMA.00000101"),
-        status(400, "ROMA.00013000"),
-        Fault::status(410),
-    ] {
-        assert_eq!(end_of(fault.clone(), patient()).await, End::MadeGood, "{fault:?}");
-    }
-    assert_eq!(end_of(Fault::HtmlError200, patient()).await, End::Stored);
-}
-
-#[tokio::test]
-async fn slow_and_odd_but_whole_bodies_are_stored() {
-    for fault in [
-        Fault::Trickle { bytes_per_tick: 4_096, ms: 5 },
-        Fault::Informational { code: 103 },
-        Fault::WrongDate { offset_ms: 86_400_000 },
-    ] {
-        assert_eq!(end_of(fault.clone(), hasty()).await, End::Stored, "{fault:?}");
-    }
 }
 
 #[tokio::test]

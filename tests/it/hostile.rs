@@ -142,3 +142,25 @@ async fn downloads_do_not_count_on_the_same_room() {
     assert_eq!(most, 2);
     simulator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_odd_about_a_package_is_shown() {
+    for (fault, told) in [
+        (Fault::Gzip, "encoding=gzip"),
+        (Fault::ShorterLength { less: 30 }, "flaw=it begins like a zip archive"),
+    ] {
+        let simulator = simulator(Knobs::default()).await;
+        let job = ready_job(&simulator, ContentSpec::Zip { bytes: 50_000 });
+        simulator.world().script(Endpoint::Download, fault);
+        let (directory, archives) = archives_after(&simulator, &[job.job_id]).await;
+        assert_eq!(archives[0]["state"], "stored", "{}", archives[0]);
+        let shown = run(&directory.path().join("config.toml"), &["show", "a1"]).await;
+        let words = String::from_utf8(shown.stdout)
+            .unwrap()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(words.contains(told), "{words}");
+        simulator.stop().await;
+    }
+}

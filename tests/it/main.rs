@@ -20,3 +20,4 @@ mod storing;
 mod support;
 mod systemd;
 mod whole_life;
+mod wire_faults;

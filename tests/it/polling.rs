@@ -1,4 +1,5 @@
-//! What a job says of itself, in every vintage, and what is made of it.
+//! What a job says of itself, in every vintage, and what is made of it. What each fault of the wire
+//! leads to is in `wire_faults`.
 
 use roma_sim::knobs::{ArchiveIdPlace, ReasonForm, ReasonKey, Vintage};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobReason, JobState, Knobs};
@@ -57,26 +58,6 @@ async fn reasons_of_every_shape_are_kept() {
 }
 
 #[tokio::test]
-async fn a_single_404_is_asked_about_again() {
-    let mut world = World::new(Setup::default()).await;
-    world.simulator.world().script(Endpoint::Job, Fault::status(404));
-    world.export().await;
-    world.settle().await;
-    assert_eq!(world.states().await, ["stored"]);
-    world.check_oracle().await;
-}
-
-#[tokio::test]
-async fn a_vanished_job_is_lost_and_exported_again() {
-    let mut world = World::new(Setup::default()).await;
-    world.simulator.world().script(Endpoint::Job, Fault::LoseJob);
-    world.export().await;
-    world.settle().await;
-    assert_eq!(world.states().await, ["lost", "stored"]);
-    world.check_oracle().await;
-}
-
-#[tokio::test]
 async fn an_adopted_job_that_nobody_knows_is_a_loss_that_cannot_be_made_good() {
     let mut world = World::new(Setup::default()).await;
     world.watch("no-such-job").await;
@@ -97,25 +78,6 @@ async fn a_stuck_job_ends_at_the_deadline() {
     assert!(world.now().since(start) >= std::time::Duration::from_hours(24));
     assert_eq!(world.states().await[0], "lost");
     assert_eq!(world.archive(2).await.replaces.map(|id| id.0), Some(1));
-}
-
-#[tokio::test]
-async fn unknown_words_and_broken_answers_are_waited_out() {
-    for fault in [
-        Fault::UnknownStatus { word: "PENDING_REVIEW".to_owned() },
-        Fault::MalformedJson,
-        Fault::HtmlError200,
-        Fault::HugeJson { bytes: 50 << 20 },
-        Fault::status(500),
-        Fault::Redirect { location: "http://127.0.0.1:9/elsewhere".to_owned() },
-    ] {
-        let mut world = World::new(Setup::default()).await;
-        world.simulator.world().script(Endpoint::Job, fault.clone());
-        world.export().await;
-        world.settle().await;
-        assert_eq!(world.states().await, ["stored"], "{fault:?}");
-        world.check_oracle().await;
-    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use roma_archived::catalog::{
     Access, Adopted, Catalog, Change, ExportRecord, NewSnapshot, Origin, Planning, VerdictNote,
 };
 use roma_archived::lifecycle::{
-    Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, Notice, State,
+    Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, Notice, Remarks, State,
 };
 use roma_archived::model::{
     Content, Format, JobId, Method, Name, PackageId, Scope, Sha256Digest, SnapshotId, StoredFile,
@@ -47,10 +47,11 @@ fn life(archive: &Archive) -> Vec<Event> {
         method: Method::Deflate,
     };
     let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: Some("p".to_owned()) };
+    let remarks = Remarks::default();
     vec![
         Event::JobSucceeded { package: PackageId::new(format!("p{}", archive.id)).unwrap() },
         Event::DownloadStarted,
-        Event::DownloadFinished { raw, format: Format::Zip, adopted: false },
+        Event::DownloadFinished { raw, format: Format::Zip, adopted: false, remarks },
         Event::FileStored { file },
         Event::DeletionDecided { deletion, purge_at: at().plus(Duration::from_hours(168)) },
         Event::DeletionStarted,

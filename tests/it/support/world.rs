@@ -45,6 +45,10 @@ pub(crate) struct Setup {
     pub(crate) schedule: Option<&'static str>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) pack: Pack,
+    /// Where ROMA is said to answer, when that is not the simulator.
+    pub(crate) endpoint: Option<String>,
+    /// Sign in to IAM, instead of a token in a file.
+    pub(crate) sign_in: bool,
 }
 
 impl Default for Setup {
@@ -56,6 +60,8 @@ impl Default for Setup {
             schedule: None,
             disk: Arc::new(OsDisk),
             pack: Pack::default(),
+            endpoint: None,
+            sign_in: false,
         }
     }
 }
@@ -73,7 +79,8 @@ pub(crate) struct World {
     pub(crate) catalog: Catalog,
     pub(crate) vault: Vault,
     pub(crate) engine: Engine,
-    setup: Setup,
+    /// As of the next start.
+    pub(crate) setup: Setup,
     directory: tempfile::TempDir,
 }
 
@@ -89,9 +96,11 @@ impl World {
         };
         let simulator = Simulator::start(options).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("token"), defaults::TOKEN).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(directory.path().join("token"), mode).unwrap();
+        for (file, secret) in [("token", defaults::TOKEN), ("password", defaults::PASSWORD)] {
+            std::fs::write(directory.path().join(file), secret).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(directory.path().join(file), mode).unwrap();
+        }
         let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
         Self { simulator, clock, catalog, vault, engine, setup, directory }
     }
@@ -313,6 +322,19 @@ impl World {
     }
 }
 
+fn auth(setup: &Setup, simulator: &Simulator, directory: &Path) -> Auth {
+    if !setup.sign_in {
+        return Auth::Token { token: SecretPlace::File(directory.join("token")) };
+    }
+    Auth::Password {
+        iam_endpoint: simulator.url().parse().unwrap(),
+        user: defaults::USER.to_owned(),
+        domain: defaults::DOMAIN.to_owned(),
+        project: defaults::PROJECT_NAME.to_owned(),
+        password: SecretPlace::File(directory.join("password")),
+    }
+}
+
 async fn start(
     setup: &Setup,
     simulator: &Simulator,
@@ -323,14 +345,11 @@ async fn start(
     let vault = Vault::open(directory, setup.disk.clone()).unwrap();
     let now = clock.now();
     let zone = jiff::tz::TimeZone::UTC;
-    let account = Account {
-        name: name("ops"),
-        auth: Auth::Token { token: SecretPlace::File(directory.join("token")) },
-    };
+    let account = Account { name: name("ops"), auth: auth(setup, simulator, directory) };
     let instance = Instance {
         name: name("prod"),
         account: name("ops"),
-        endpoint: simulator.url().parse().unwrap(),
+        endpoint: setup.endpoint.clone().unwrap_or_else(|| simulator.url()).parse().unwrap(),
         project_id: defaults::PROJECT_ID.to_owned(),
         instance_id: defaults::INSTANCE_ID.to_owned(),
     };
