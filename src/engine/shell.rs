@@ -13,7 +13,7 @@ use super::clockwatch;
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
-use crate::lifecycle::{Archive, Event, Failure, after_failure, replacement_generation};
+use crate::lifecycle::{Archive, Event, Failure, Present, after_failure, replacement_generation};
 use crate::model::{Name, story};
 use crate::roma::{Roma, RomaError};
 use crate::settings::{Limits, Pack};
@@ -132,7 +132,9 @@ impl Shell {
 
     /// Records a failed attempt.
     pub(super) async fn fail(&self, archive: &Archive, failure: Failure) -> Changed {
-        if let Some(event) = after_failure(archive, failure, self.clock.now()) {
+        let is_doubtful = self.clock_doubt().is_some();
+        let present = Present { now: self.clock.now(), is_doubtful };
+        if let Some(event) = after_failure(archive, failure, present) {
             return self.record(archive, event).await;
         }
         tracing::error!(archive.id = %archive.id, "a step failed that cannot fail");

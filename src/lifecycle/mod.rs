@@ -24,7 +24,7 @@ pub use archive::{Archive, Milestones};
 pub use failure::{Effect, Failure, FailureClass};
 pub use notice::Notice;
 pub use retry::{
-    Pace, REQUEST_ATTEMPTS, after_failure, backoff, credible_due, poll_delay,
+    Pace, Present, REQUEST_ATTEMPTS, after_failure, backoff, credible_due, poll_delay,
     replacement_generation, replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};

@@ -49,9 +49,37 @@ const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// The server may not put us off for longer than this, whatever it says.
 const RETRY_AFTER_CAP: Duration = Duration::from_hours(1);
 
+/// The moment at which something is judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Present {
+    /// By our clock.
+    pub now: Timestamp,
+    /// The clock may be wrong: nothing is given up because it took too long.
+    pub is_doubtful: bool,
+}
+
+impl Present {
+    fn has_passed(self, deadline: Duration, since: Timestamp) -> bool {
+        !self.is_doubtful && self.now.since(since) >= deadline
+    }
+}
+
+impl From<Timestamp> for Present {
+    /// By a clock that is right.
+    fn from(now: Timestamp) -> Self {
+        Self { now, is_doubtful: false }
+    }
+}
+
 /// The event that a failed attempt of the present step is. Only archives in a state with a step
 /// can fail; for any other the answer is `None`, which is a bug of the caller.
-pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Option<Event> {
+pub fn after_failure(
+    archive: &Archive,
+    failure: Failure,
+    present: impl Into<Present>,
+) -> Option<Event> {
+    let present = present.into();
+    let now = present.now;
     let not_before = now.plus(delay(archive.id, archive.attempts, &failure));
     let exhausted = |limit: u32| archive.attempts + 1 >= limit;
     let event = match &archive.state {
@@ -73,7 +101,7 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
             FailureClass::Gone if archive.unknown_polls + 1 >= VANISHED_ATTEMPTS => {
                 Event::PackageLost { cause: LossCause::JobVanished, message: failure.message }
             }
-            FailureClass::Permanent if now.since(archive.began()) >= UNREADABLE_DEADLINE => {
+            FailureClass::Permanent if present.has_passed(UNREADABLE_DEADLINE, archive.began()) => {
                 Event::PackageLost { cause: LossCause::JobUnreadable, message: failure.message }
             }
             _ => Event::PollPostponed { failure, not_before },
@@ -84,7 +112,7 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
                 Event::PackageLost { cause: LossCause::PackageGone, message: failure.message }
             }
             (Effect::NotDone, _) => Event::DownloadPostponed { failure, not_before },
-            (Effect::Unknown, _) if is_given_up(archive, &failure, now) => Event::PackageLost {
+            (Effect::Unknown, _) if is_given_up(archive, &failure, present) => Event::PackageLost {
                 cause: LossCause::DownloadsExhausted,
                 message: failure.message,
             },
@@ -116,9 +144,9 @@ pub fn after_failure(archive: &Archive, failure: Failure, now: Timestamp) -> Opt
 
 /// Whether a package that ROMA may still offer is given up. One that only a person can let in waits
 /// for that person, however often it was tried.
-fn is_given_up(archive: &Archive, failure: &Failure, now: Timestamp) -> bool {
+fn is_given_up(archive: &Archive, failure: &Failure, present: Present) -> bool {
     match failure.class {
-        FailureClass::Permanent => now.since(archive.began()) >= UNREADABLE_DEADLINE,
+        FailureClass::Permanent => present.has_passed(UNREADABLE_DEADLINE, archive.began()),
         _ => archive.downloads >= DOWNLOAD_ATTEMPTS,
     }
 }

@@ -152,6 +152,12 @@ fn a_job_is_given_up_only_when_it_is_gone_or_stays_unreadable() {
         let event = after_failure(&archive, refused, archive.began().plus(age)).unwrap();
         assert_eq!(event.word(), expected);
     }
+    // By a clock that may be wrong nothing is too old.
+    let archive = at(StateWord::Running, 500, 0);
+    let now = archive.began().plus(10 * week);
+    let refused = failure(FailureClass::Permanent, Effect::NotDone);
+    let event = after_failure(&archive, refused, Present { now, is_doubtful: true }).unwrap();
+    assert_eq!(event.word(), "poll_postponed");
 }
 
 /// The heart: what certainly did not happen may simply come again; what may have happened needs
