@@ -111,6 +111,7 @@ impl Archive {
             | Event::JobSucceeded { .. }
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }
+            | Event::FileFound(_)
             | Event::DeletionRevoked
             | Event::FileDeleted => {
                 next.attempts = 0;
@@ -154,6 +155,12 @@ impl Milestones {
             Event::JobSucceeded { .. } => self.ready_at = Some(at),
             Event::DownloadFinished { .. } => self.downloaded_at = Some(at),
             Event::FileStored { .. } => {
+                self.stored_at = Some(at);
+                self.verified_at = Some(at);
+            }
+            Event::FileFound(found) => {
+                self.ready_at = self.ready_at.or(found.ready_at);
+                self.downloaded_at = self.downloaded_at.or(Some(found.downloaded_at));
                 self.stored_at = Some(at);
                 self.verified_at = Some(at);
             }

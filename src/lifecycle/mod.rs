@@ -29,7 +29,7 @@ pub use retry::{
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
 pub use state::{
-    Deletion, Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord,
+    Deletion, Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
 };
 pub use step::{Step, is_at_rest, next_step};
 pub use transition::{Evidence, IllegalTransition, on_restart, transition};

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use super::archive::{Archive, Milestones};
 use super::failure::{Effect, Failure, FailureClass};
 use super::state::{
-    Deletion, Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord,
+    Deletion, Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
 };
 use crate::model::{
     ArchiveId, Content, Format, JobId, Method, PackageId, Scope, Sha256Digest, SnapshotId,
@@ -150,6 +150,20 @@ fn file() -> impl Strategy<Value = StoredFile> {
         .prop_map(|(path, content, format, method)| StoredFile { path, content, format, method })
 }
 
+/// A file of the samples' package.
+fn found() -> impl Strategy<Value = Found> {
+    (proptest::option::of(moment()), moment(), file()).prop_map(|(ready_at, downloaded_at, file)| {
+        Found {
+            job: JobId::new("job-1").unwrap(),
+            package: PackageId::new("package-1").unwrap(),
+            ready_at,
+            downloaded_at,
+            raw: Content { bytes: 1_000, sha256: Sha256Digest([1; 32]) },
+            file,
+        }
+    })
+}
+
 fn failure_cause() -> impl Strategy<Value = FailureCause> {
     use FailureCause as C;
     select(vec![C::Refused, C::AttemptsExhausted, C::JobFailed, C::DuplicatePackage])
@@ -211,6 +225,7 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
             .boxed(),
         postponed(|(failure, not_before)| E::PackPostponed { failure, not_before }),
         file().prop_map(|file| E::FileStored { file }).boxed(),
+        found().prop_map(|found| E::FileFound(Box::new(found))).boxed(),
         Just(E::FileVerified).boxed(),
         text().prop_map(|message| E::FileDamaged { message }).boxed(),
         (deletion, moment())

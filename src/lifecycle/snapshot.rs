@@ -1,5 +1,7 @@
 //! A snapshot's state follows from its parts; nothing else may set it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
@@ -116,7 +118,10 @@ pub fn summarize(parts: Option<u32>, archives: &[Part]) -> SnapshotSummary {
     let with = |words: &[W]| archives.iter().filter(|a| words.contains(&a.state)).count();
     let held: Vec<&Part> =
         archives.iter().filter(|a| matches!(a.state, W::Stored | W::Trashed)).collect();
-    let stored = with(&[W::Stored]);
+    // A part whose lost package was found again may have been exported anew as well.
+    let stored: BTreeSet<u32> =
+        archives.iter().filter(|a| a.state == W::Stored).map(|a| a.part).collect();
+    let stored = stored.len();
     let planned = parts.map(|parts| usize::try_from(parts).unwrap_or(usize::MAX));
     let state = if archives.iter().any(|a| a.state.is_unfinished()) || planned.is_none() {
         SnapshotState::Open
@@ -149,7 +154,7 @@ mod tests {
     fn the_state_follows_from_the_parts() {
         use StateWord as W;
         type Case = (Option<u32>, &'static [(u32, W)], SnapshotState);
-        let cases: [Case; 10] = [
+        let cases: [Case; 11] = [
             (None, &[], SnapshotState::Open),
             (Some(0), &[], SnapshotState::Incomplete),
             (Some(1), &[(1, W::Running)], SnapshotState::Open),
@@ -157,6 +162,7 @@ mod tests {
             (Some(2), &[(1, W::Stored), (2, W::Stored)], SnapshotState::Complete),
             (Some(2), &[(1, W::Stored), (2, W::Lost), (2, W::Stored)], SnapshotState::Complete),
             (Some(2), &[(1, W::Stored), (2, W::Lost)], SnapshotState::Incomplete),
+            (Some(2), &[(1, W::Stored), (1, W::Stored), (2, W::Lost)], SnapshotState::Incomplete),
             (Some(2), &[(1, W::Stored), (2, W::Damaged)], SnapshotState::Incomplete),
             (Some(2), &[(1, W::Deleted), (2, W::Trashed)], SnapshotState::Trashed),
             (Some(2), &[(1, W::Deleted), (2, W::Lost), (2, W::Deleted)], SnapshotState::Deleted),

@@ -27,6 +27,23 @@ pub struct Holding {
     pub file: StoredFile,
 }
 
+/// What a file of the vault says of itself, checked against its content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The job that made the package.
+    pub job: JobId,
+    /// The package.
+    pub package: PackageId,
+    /// When ROMA offered it.
+    pub ready_at: Option<Timestamp>,
+    /// When the whole package was durable here.
+    pub downloaded_at: Timestamp,
+    /// The package byte for byte, as ROMA sent it.
+    pub raw: Content,
+    /// The file that holds it.
+    pub file: StoredFile,
+}
+
 /// Why a file goes, kept in its tombstone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deletion {
@@ -343,6 +360,9 @@ pub enum Event {
     PackPostponed { failure: Failure, not_before: Timestamp },
     /// The package lies in the vault, read back and compared.
     FileStored { file: StoredFile },
+    /// Its file lies in the vault, whole, though the catalog knew nothing of it: it is older than
+    /// the file. What it says of itself is taken over.
+    FileFound(Box<Found>),
     /// The stored file was read again and is what it was.
     FileVerified,
     /// The stored file is missing or is not what it was.

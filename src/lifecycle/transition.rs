@@ -2,7 +2,7 @@
 //! rewrite history.
 
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{Event, FailureCause, Holding, LossCause, Offer, Remarks, State, StateWord};
+use super::state::{Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord};
 use crate::model::{Content, Format, Timestamp};
 
 /// An event met a state that it cannot follow. Always a bug, or a second writer.
@@ -53,6 +53,7 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::FileStored { file }, S::Downloaded { offer, raw, .. }) => {
             Ok(S::Stored(Holding { offer, raw, file: file.clone() }))
         }
+        (E::FileFound(found), state) if found.fits(&state) => Ok(S::Stored(found.holding())),
         // Out of the trash; or found whole again, for instance because the disk was not mounted.
         (E::DeletionRevoked, S::Trashed(held, _)) | (E::FileVerified, S::Damaged(held)) => {
             Ok(S::Stored(held))
@@ -71,6 +72,35 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         | (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..)))
         | (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
         (event, state) => Err(illegal(&state, event)),
+    }
+}
+
+impl Found {
+    /// Whether the file can be that of an archive in this state: it has none, and what it knows of
+    /// job and package is what the file says.
+    pub fn fits(&self, state: &State) -> bool {
+        let offered = |offer: &Offer| offer.job == self.job && offer.package == self.package;
+        match state {
+            State::Scheduled | State::Requesting => true,
+            State::Running { job } => *job == self.job,
+            State::Ready(offer) | State::Downloading(offer) => offered(offer),
+            State::Downloaded { offer, raw, .. } => offered(offer) && *raw == self.raw,
+            State::Lost { job, package, .. } => {
+                job.as_ref().is_none_or(|job| *job == self.job)
+                    && package.as_ref().is_none_or(|package| *package == self.package)
+            }
+            State::Stored(_)
+            | State::Trashed(..)
+            | State::Deleting(..)
+            | State::Deleted(..)
+            | State::Damaged(_)
+            | State::Failed { .. } => false,
+        }
+    }
+
+    fn holding(&self) -> Holding {
+        let offer = Offer { job: self.job.clone(), package: self.package.clone() };
+        Holding { offer, raw: self.raw, file: self.file.clone() }
     }
 }
 
@@ -111,6 +141,7 @@ impl Event {
             Self::DownloadFinished { .. } => "download_finished",
             Self::PackPostponed { .. } => "pack_postponed",
             Self::FileStored { .. } => "file_stored",
+            Self::FileFound(_) => "file_found",
             Self::FileVerified => "file_verified",
             Self::FileDamaged { .. } => "file_damaged",
             Self::DeletionDecided { .. } => "deletion_decided",

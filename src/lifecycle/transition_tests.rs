@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use crate::lifecycle::archive::Archive;
+use crate::lifecycle::archive::{Archive, Milestones};
 use crate::lifecycle::samples::{any_event, archive, noon, one_of_each, samples, state};
 use crate::lifecycle::step::{Step, next_step};
-use crate::model::{Sha256Digest, UnknownWord};
+use crate::model::{JobId, PackageId, Sha256Digest, UnknownWord};
 
 /// What may happen in each state and where it leads, written down apart from the code: the table
 /// of the specification, read from the state's side.
@@ -19,12 +19,14 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("job_adopted", W::Running),
             ("request_postponed", W::Scheduled),
             ("request_refused", W::Failed),
+            ("file_found", W::Stored),
         ],
         W::Requesting => &[
             ("job_accepted", W::Running),
             ("request_postponed", W::Scheduled),
             ("request_refused", W::Failed),
             ("request_unanswered", W::Lost),
+            ("file_found", W::Stored),
         ],
         W::Running => &[
             ("poll_postponed", W::Running),
@@ -33,22 +35,26 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("job_failed", W::Failed),
             ("package_duplicate", W::Failed),
             ("package_lost", W::Lost),
+            ("file_found", W::Stored),
         ],
         W::Ready => &[
             ("download_started", W::Downloading),
             ("download_postponed", W::Ready),
             ("package_lost", W::Lost),
+            ("file_found", W::Stored),
         ],
         W::Downloading => &[
             ("download_postponed", W::Ready),
             ("download_interrupted", W::Running),
             ("download_finished", W::Downloaded),
             ("package_lost", W::Lost),
+            ("file_found", W::Stored),
         ],
         W::Downloaded => &[
             ("pack_postponed", W::Downloaded),
             ("file_stored", W::Stored),
             ("package_lost", W::Lost),
+            ("file_found", W::Stored),
         ],
         W::Stored => &[
             ("file_verified", W::Stored),
@@ -67,7 +73,8 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("file_deleted", W::Deleted),
         ],
         W::Damaged => &[("file_verified", W::Stored)],
-        W::Deleted | W::Failed | W::Lost => &[],
+        W::Lost => &[("file_found", W::Stored)],
+        W::Deleted | W::Failed => &[],
     }
 }
 
@@ -141,7 +148,7 @@ fn every_state_can_be_reached_and_the_tombstones_are_final() {
     }
     reached.sort_unstable();
     assert_eq!(reached, StateWord::ALL);
-    for last in [StateWord::Deleted, StateWord::Failed, StateWord::Lost] {
+    for last in [StateWord::Deleted, StateWord::Failed] {
         for event in samples() {
             assert!(transition(state(last), &event).is_err(), "{last} {}", event.word());
         }
@@ -224,6 +231,35 @@ fn a_look_at_a_file_in_the_trash_does_not_hasten_its_end() {
     let verified = trashed.apply(&Event::FileVerified, noon()).unwrap();
     assert_eq!(next_step(&verified), Some((Step::Purge, purge_at)));
     assert_eq!(verified.milestones.verified_at, Some(noon()));
+}
+
+#[test]
+fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
+    let Some(Event::FileFound(found)) = samples().into_iter().find(|e| e.word() == "file_found")
+    else {
+        panic!("no sample");
+    };
+    let job = crate::lifecycle::Found { job: JobId::new("job-2").unwrap(), ..(*found).clone() };
+    let package = PackageId::new("package-2").unwrap();
+    let package = crate::lifecycle::Found { package, ..(*found).clone() };
+    let raw = Content { bytes: 1, ..found.raw };
+    let raw = crate::lifecycle::Found { raw, ..*found };
+    use StateWord as W;
+    for (other, states) in [
+        (job, &[W::Running, W::Ready, W::Downloading, W::Downloaded, W::Lost][..]),
+        (package, &[W::Ready, W::Downloading, W::Downloaded, W::Lost]),
+        (raw, &[W::Downloaded]),
+    ] {
+        for word in states {
+            let event = Event::FileFound(Box::new(other.clone()));
+            assert!(transition(state(*word), &event).is_err(), "{word} {other:?}");
+        }
+    }
+    // What was known before is not overwritten by what the file says.
+    let lost = Archive { milestones: Milestones::default(), ..archive(state(W::Lost)) };
+    let event = samples().into_iter().find(|e| e.word() == "file_found").unwrap();
+    let back = lost.apply(&event, noon()).unwrap();
+    assert_eq!((back.state.word(), back.milestones.stored_at), (W::Stored, Some(noon())));
 }
 
 #[test]
@@ -351,6 +387,7 @@ fn walk(turns: &[Turn]) -> Result<Walk, TestCaseError> {
         let possible: Vec<(&Event, StateWord)> = turn
             .hand
             .iter()
+            .filter(|event| !matches!(event, Event::FileFound(f) if !f.fits(&archive.state)))
             .filter_map(|event| Some((event, expected(word, event.word())?)))
             .filter(|(_, next)| turn.doomed || !is_bad(*next))
             .collect();
@@ -394,7 +431,10 @@ proptest! {
 
     #[test]
     fn what_is_known_is_never_forgotten(turns in lives()) {
-        for pair in walk(&turns)?.archives.windows(2) {
+        let walk = walk(&turns)?;
+        // A file that was found brings times of its own.
+        let found = walk.events.iter().any(|(event, _)| matches!(event, Event::FileFound(_)));
+        for pair in walk.archives.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);
             if before.state.job().is_some() {
                 prop_assert_eq!(before.state.job(), after.state.job());
@@ -411,7 +451,7 @@ proptest! {
                 prop_assert!(before <= after);
             }
             let reached: Vec<Timestamp> = stages(after).into_iter().flatten().collect();
-            prop_assert!(reached.is_sorted(), "{:?}", after.milestones);
+            prop_assert!(found || reached.is_sorted(), "{:?}", after.milestones);
         }
     }
 
@@ -436,10 +476,14 @@ proptest! {
         let walk = walk(&turns)?;
         let first = walk.archives.iter().position(|a| a.state.word() == StateWord::Stored);
         if let Some(first) = first {
+            let held = walk.archives[first].state.holding().unwrap();
+            if let Event::FileFound(found) = &walk.events[first - 1].0 {
+                prop_assert_eq!((&found.raw, &found.file), (&held.raw, &held.file));
+                return Ok(());
+            }
             let State::Downloaded { offer, raw, .. } = &walk.archives[first - 1].state else {
                 return Err(TestCaseError::fail(format!("{:?}", walk.archives[first - 1].state)));
             };
-            let held = walk.archives[first].state.holding().unwrap();
             prop_assert_eq!((offer, raw), (&held.offer, &held.raw));
         }
     }
