@@ -118,6 +118,8 @@ CREATE INDEX internal_archive_by_job ON internal_archive (instance, job_id)
     WHERE job_id IS NOT NULL;
 CREATE INDEX internal_archive_by_snapshot ON internal_archive (snapshot_id, part);
 CREATE INDEX internal_archive_by_state ON internal_archive (state);
+CREATE INDEX internal_archive_by_verification
+    ON internal_archive (verified_at_ms) WHERE state = 'stored';
 CREATE INDEX internal_archive_active ON internal_archive (not_before_ms) WHERE at_rest = 0;
 
 -- What happened, recorded once, in the transaction that made it true.

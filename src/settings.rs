@@ -36,6 +36,8 @@ pub struct Settings {
     pub pack: Pack,
     /// How servers are reached and trusted.
     pub tls: Tls,
+    /// How often stored files are read again.
+    pub verify: Verify,
 }
 
 /// One IAM user. ROMA runs one asset job of it at a time (contract 1).
@@ -194,6 +196,21 @@ pub enum PackMethod {
     Deflate,
     /// Never compress.
     Store,
+}
+
+/// How often stored files are read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verify {
+    /// A file whose last check is older than this is read again.
+    pub every: Duration,
+    /// Read in a day, in bytes; 0: nothing is.
+    pub daily_bytes: u64,
+}
+
+impl Default for Verify {
+    fn default() -> Self {
+        Self { every: Duration::from_hours(7 * 24), daily_bytes: 2 << 30 }
+    }
 }
 
 /// How servers are reached and trusted.

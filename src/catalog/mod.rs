@@ -17,6 +17,7 @@ mod archives;
 mod connect;
 mod error;
 mod exports;
+mod files;
 mod journal;
 mod operation;
 mod read;
@@ -36,7 +37,7 @@ pub use record::{
 pub use strain::{Relief, Waiting};
 
 use crate::lifecycle::{Archive, Notice};
-use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
+use crate::model::{ArchiveId, JobId, Name, PackageId, SnapshotId, Timestamp};
 use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
     require_schema,
@@ -311,6 +312,58 @@ impl Catalog {
         besides: ArchiveId,
     ) -> Result<Option<ArchiveId>, CatalogError> {
         read::claimant(&mut *self.reader.lock().await, instance, package, besides).await
+    }
+
+    /// A page of the archives that claim a file: stored, in the trash or damaged, by number; at
+    /// first with `after` = 0. Also the number to go on after; `None`: that was all.
+    pub async fn holding_page(
+        &self,
+        after: ArchiveId,
+    ) -> Result<(Vec<Archive>, Option<ArchiveId>), CatalogError> {
+        files::holding_page(&mut *self.reader.lock().await, after).await
+    }
+
+    /// Archives whose file may lie in the vault already although the catalog does not say so yet.
+    /// To be asked for before [`Catalog::unclaimed`], or one is missed that is recorded meanwhile.
+    pub async fn packing(&self) -> Result<Vec<Archive>, CatalogError> {
+        files::packing(&mut *self.reader.lock().await).await
+    }
+
+    /// Those of these paths that no archive claims; a deleted one does not.
+    pub async fn unclaimed(&self, paths: &[String]) -> Result<Vec<String>, CatalogError> {
+        files::unclaimed(&mut *self.reader.lock().await, paths).await
+    }
+
+    /// Stored archives whose file was last read before `until`, the longest ago first, from `after`
+    /// on; not more than a few hundred.
+    pub async fn to_verify(
+        &self,
+        after: (Timestamp, ArchiveId),
+        until: Timestamp,
+    ) -> Result<Vec<Archive>, CatalogError> {
+        files::to_verify(&mut *self.reader.lock().await, after, until).await
+    }
+
+    /// When a stored file was last read again, if that was after `since`, and its length in bytes.
+    pub async fn last_verified(
+        &self,
+        since: Timestamp,
+    ) -> Result<Option<(Timestamp, u64)>, CatalogError> {
+        files::last_verified(&mut *self.reader.lock().await, since).await
+    }
+
+    /// The newest archive of a job.
+    pub async fn of_job(
+        &self,
+        instance: &Name,
+        job: &JobId,
+    ) -> Result<Option<Archive>, CatalogError> {
+        files::of_job(&mut *self.reader.lock().await, instance, job).await
+    }
+
+    /// When an archive was opened.
+    pub async fn opened_at(&self, id: ArchiveId) -> Result<Option<Timestamp>, CatalogError> {
+        files::opened_at(&mut *self.reader.lock().await, id).await
     }
 
     /// How many parts a snapshot has; 0 while nobody knows.

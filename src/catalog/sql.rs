@@ -2,6 +2,34 @@
 
 pub(super) const SELECT_ARCHIVE: &str = "SELECT * FROM internal_archive WHERE id = ?";
 
+/// In steps of so many numbers, so that no page costs more the more was deleted.
+pub(super) const SELECT_HOLDING_PAGE: &str = "\
+SELECT * FROM internal_archive
+WHERE id > ?1 AND id <= ?1 + ?2 AND state IN ('stored', 'trashed', 'damaged') ORDER BY id";
+
+pub(super) const SELECT_LAST_ARCHIVE: &str = "SELECT coalesce(max(id), 0) FROM internal_archive";
+
+pub(super) const SELECT_PACKING: &str =
+    "SELECT * FROM internal_archive WHERE state = 'downloaded'";
+
+pub(super) const SELECT_UNCLAIMED: &str = "\
+SELECT p.value FROM json_each(?1) AS p WHERE NOT EXISTS (
+    SELECT 1 FROM internal_archive AS a WHERE a.path = p.value AND a.state <> 'deleted')";
+
+pub(super) const SELECT_TO_VERIFY: &str = "\
+SELECT * FROM internal_archive INDEXED BY internal_archive_by_verification
+WHERE state = 'stored' AND (verified_at_ms, id) > (?1, ?2) AND verified_at_ms <= ?3
+ORDER BY verified_at_ms, id LIMIT 256";
+
+pub(super) const SELECT_LAST_VERIFIED: &str = "\
+SELECT verified_at_ms, stored_bytes
+FROM internal_archive INDEXED BY internal_archive_by_verification
+WHERE state = 'stored' AND verified_at_ms > ?1 AND verified_at_ms <> stored_at_ms
+ORDER BY verified_at_ms DESC LIMIT 1";
+
+pub(super) const SELECT_OPENED_AT: &str =
+    "SELECT min(at_ms) FROM internal_event WHERE archive_id = ?";
+
 pub(super) const SELECT_ACTIVE: &str =
     "SELECT * FROM internal_archive WHERE at_rest = 0 ORDER BY not_before_ms, id";
 
@@ -61,8 +89,11 @@ pub(super) const SELECT_UNPLANNED: &str =
     "SELECT * FROM internal_snapshot WHERE parts IS NULL ORDER BY not_before_ms, id";
 
 pub(super) const UPDATE_SNAPSHOT_SUMMARY: &str = "\
-UPDATE internal_snapshot
-SET state = ?2, parts_stored = ?3, raw_bytes = ?4, stored_bytes = ?5 WHERE id = ?1";
+UPDATE internal_snapshot SET
+    kept_because = CASE WHEN state = ?2 THEN kept_because END,
+    expected_delete_at_ms =
+        CASE WHEN state = ?2 OR ?2 IN ('trashed', 'deleted') THEN expected_delete_at_ms END,
+    state = ?2, parts_stored = ?3, raw_bytes = ?4, stored_bytes = ?5 WHERE id = ?1";
 
 pub(super) const UPDATE_SNAPSHOT_PARTS: &str = "\
 UPDATE internal_snapshot SET parts = ?2, attempts = 0, last_error = NULL

@@ -204,17 +204,30 @@ fn an_account_by_token_needs_nothing_else() {
 #[test]
 fn sections_of_later_versions_are_checked_and_warned_about() {
     let warned = plus(
-        "[verify]\nevery = \"7d\"\n[metrics]\ntextfile = \"/m.prom\"\n\
+        "[verify]\nevery = \"7d\"\n\
+         [metrics]\ntextfile = \"/m.prom\"\n\
          [notify]\nping_url = \"https://ping.example/x?y=z\"",
     );
     assert_eq!(
         loaded(&warned).warnings,
-        ["verify", "metrics", "notify"]
+        ["metrics", "notify"]
             .map(|section| format!("[{section}] is not acted on by this version yet"))
     );
     assert_eq!(loaded(&plus("[verify]\n[metrics]\n[notify]")).warnings, [""; 0]);
     let spare = "[[account]]\nname = \"spare\"\nauth = \"token\"\ntoken_file = \"/t\"";
     assert_eq!(loaded(&plus(spare)).warnings, ["account spare is not used by any instance"]);
+}
+
+#[test]
+fn stored_files_are_read_again_unless_that_is_switched_off() {
+    let verify = |text: &str| settings(&plus(text)).verify;
+    let day = std::time::Duration::from_hours(24);
+    for text in ["", "[verify]"] {
+        let by_default = verify(text);
+        assert_eq!((by_default.every, by_default.daily_bytes), (7 * day, 2 << 30));
+    }
+    let given = verify("[verify]\nevery = \"30d\"\nbudget = \"0\"");
+    assert_eq!((given.every, given.daily_bytes), (30 * day, 0));
 }
 
 #[test]

@@ -5,11 +5,11 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use super::raw::{RawConfig, RawLimits, RawPack, RawRetention, RawTls};
+use super::raw::{RawConfig, RawLimits, RawPack, RawRetention, RawTls, RawVerify};
 use super::{Fault, Report, Spot, values};
 use crate::lifecycle::Pace;
 use crate::retention::{CountRule, Period, Policy, WithinRule};
-use crate::settings::{Limits, Pack, PackMethod, Tls};
+use crate::settings::{Limits, Pack, PackMethod, Tls, Verify};
 
 /// More downloads at once than this help no server.
 const MAX_DOWNLOADS: i64 = 256;
@@ -117,18 +117,21 @@ pub(super) fn tls(raw: Option<&RawTls>, at: &Spot, report: &mut Report) -> Tls {
     }
 }
 
+/// How often stored files are read again.
+pub(super) fn verify(raw: Option<&RawVerify>, at: &Spot, report: &mut Report) -> Verify {
+    let mut verify = Verify::default();
+    let Some(raw) = raw else { return verify };
+    let (every, budget) = (raw.every.as_deref(), raw.budget.as_deref());
+    report.replace(&mut verify.every, &at.key("every"), every, values::long_duration);
+    report.replace(&mut verify.daily_bytes, &at.key("budget"), budget, values::size);
+    verify
+}
+
 /// Sections that are part of the contract but of a later version: what they say must be right
 /// already, and nobody shall believe that it has an effect.
 pub(super) fn not_acted_on_yet(raw: &RawConfig, report: &mut Report) {
     let top = Spot::default();
     let mut set = Vec::new();
-    if let Some(verify) = &raw.verify {
-        let at = top.key("verify");
-        let (every, budget) = (verify.every.as_deref(), verify.budget.as_deref());
-        report.optional(&at.key("every"), every, values::long_duration);
-        report.optional(&at.key("budget"), budget, values::positive_size);
-        set.extend((every.is_some() || budget.is_some()).then_some("verify"));
-    }
     if let Some(metrics) = &raw.metrics {
         let textfile = metrics.textfile.as_deref();
         report.optional(&top.key("metrics").key("textfile"), textfile, values::absolute_path);

@@ -34,6 +34,7 @@ pub(super) fn settings(raw: &RawConfig, report: &mut Report) -> Option<Settings>
         limits: sections::limits(raw.limits.as_ref(), &top.key("limits"), report),
         pack: sections::pack(raw.pack.as_ref(), &top.key("pack"), report),
         tls: sections::tls(raw.tls.as_ref(), &top.key("tls"), report),
+        verify: sections::verify(raw.verify.as_ref(), &top.key("verify"), report),
     };
     sections::not_acted_on_yet(raw, report);
     unused(&settings, report);

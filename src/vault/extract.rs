@@ -4,7 +4,7 @@
 //! It must never report as good what it did not read to the end, and never follow a name that
 //! stands inside a zip. It only reads, so a crash means nothing here.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -29,6 +29,9 @@ pub enum DamageReason {
     /// Something else has its name.
     #[error("it is not a regular file")]
     NotAFile,
+    /// Something else has the name of a folder that leads to it.
+    #[error("something that is no folder stands in its way")]
+    Obstructed,
     /// It was cut or extended.
     #[error("it has {found} bytes, {recorded} were recorded")]
     SizeDiffers {
@@ -111,16 +114,8 @@ impl Vault {
     /// Reads a stored file to its end and compares it with its record and with `raw`, what was
     /// downloaded.
     pub fn check(&self, file: &StoredFile, raw: Content) -> Result<(), CheckError> {
+        self.look(file)?;
         let path = self.stored_path(file);
-        match fs::symlink_metadata(&path) {
-            Ok(found) if !found.is_file() => return Err(DamageReason::NotAFile.into()),
-            Ok(found) if found.len() != file.content.bytes => {
-                let (recorded, found) = (file.content.bytes, found.len());
-                return Err(DamageReason::SizeDiffers { recorded, found }.into());
-            }
-            // What is missing or out of reach shows again on opening.
-            _ => {}
-        }
         let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
         let reading = source.read_quietly()?;
         if reading.whole != file.content {
@@ -129,19 +124,17 @@ impl Vault {
         }
         Ok(reading.expect_package(raw)?)
     }
+}
 
-    /// What a file of the vault says of itself, by its path relative to `vault/`: the record to
-    /// rebuild a lost catalog from. Everything is read and checked against the manifest.
-    pub fn describe(&self, relative: &str) -> Result<(Manifest, StoredFile), CheckError> {
-        let path = self.resolve(relative)?;
-        let manifest = read_manifest(&path)?;
-        let (raw, format) = (manifest.raw(), manifest.format);
-        let source = Source { path: &path, entry: format.entry_name(), limit: raw.bytes };
-        let reading = source.read_quietly()?;
-        let (content, method) = (reading.whole, reading.method);
-        reading.expect_package(raw)?;
-        Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method }))
-    }
+/// See [`Vault::describe`].
+pub(super) fn describe(path: &Path, relative: &str) -> Result<(Manifest, StoredFile), CheckError> {
+    let manifest = read_manifest(path)?;
+    let (raw, format) = (manifest.raw(), manifest.format);
+    let source = Source { path, entry: format.entry_name(), limit: raw.bytes };
+    let reading = source.read_quietly()?;
+    let (content, method) = (reading.whole, reading.method);
+    reading.expect_package(raw)?;
+    Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method }))
 }
 
 /// What is to be read.

@@ -1,5 +1,6 @@
 //! Reading back: every kind of damage is seen, and nothing else is.
 
+use std::fs;
 use std::os::unix::fs::FileExt;
 
 use super::*;
@@ -133,10 +134,8 @@ fn a_receiving_side_that_fails_is_not_damage() {
 fn a_disk_that_cannot_be_read_is_not_damage() {
     let bench = Bench::new();
     let (file, raw) = store(&bench, b"{}", PackMethod::Auto);
-    // A file where a folder should be: the system's error is neither "missing" nor "broken".
-    let year = bench.path("vault/prod/nightly/2026");
-    fs::remove_dir_all(&year).unwrap();
-    fs::write(&year, "").unwrap();
+    // The system's error is neither "missing" nor "broken".
+    let file = StoredFile { path: format!("prod/{}.zip", "x".repeat(300)), ..file };
     let error = bench.vault.check(&file, raw).unwrap_err();
     assert!(matches!(error, CheckError::Failed(VaultError::Io { .. })), "{error:?}");
 }

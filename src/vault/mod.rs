@@ -14,6 +14,7 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,7 @@ mod meter;
 mod pack;
 mod reserve;
 mod staging;
+mod survey;
 mod whole;
 
 pub use disk::{Disk, DiskFile, OsDisk};
@@ -42,6 +44,7 @@ pub use staging::{
     Chunk, Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,
     spawn_receiver,
 };
+pub use survey::Found;
 
 /// The folders of one state directory. Cheap to clone; all clones share what they know.
 #[derive(Clone, Debug)]
@@ -205,6 +208,13 @@ impl Vault {
         let (true, Some(folder), Some(name)) = (ours, path.parent(), path.file_name()) else {
             return Err(refused());
         };
+        // Nothing is moved that lies behind a link: it may be anywhere.
+        let is_below = |folder: &&Path| **folder != inner.vault && **folder != inner.staging;
+        for ancestor in folder.ancestors().take_while(is_below) {
+            if examine(ancestor)?.is_some_and(|found| !found.is_dir()) {
+                return Err(refused());
+            }
+        }
         let why: String =
             why.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         for number in 0_u32.. {
@@ -225,34 +235,16 @@ impl Vault {
         Err(refused())
     }
 
-    /// Shows every file below `vault/` by its path relative to it and its length in bytes, in no
-    /// particular order and in memory that does not grow with their number. Links are not followed.
+    /// Shows every file below `vault/` by its path relative to it and its length in bytes, as
+    /// [`Vault::survey`] does; fails at what cannot be read.
     pub fn walk_stored(&self, visit: &mut dyn FnMut(&Path, u64)) -> Result<(), VaultError> {
-        let mut folders = vec![PathBuf::new()];
-        while let Some(folder) = folders.pop() {
-            let absolute = self.inner.vault.join(&folder);
-            let entries = match fs::read_dir(&absolute) {
-                Ok(entries) => entries,
-                // Emptied and removed since its name was read.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && folder != Path::new("") =>
-                {
-                    continue;
-                }
-                Err(error) => return Err(io_error("list", &absolute)(error)),
-            };
-            for entry in entries {
-                let entry = entry.map_err(io_error("list", &absolute))?;
-                let path = folder.join(entry.file_name());
-                match entry.metadata() {
-                    Ok(found) if found.is_dir() => folders.push(path),
-                    Ok(found) => visit(&path, found.len()),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(io_error("examine", &absolute)(error)),
-                }
-            }
-        }
-        Ok(())
+        let mut failure = None;
+        let mut show = |found: Found| {
+            visit(&found.path, found.bytes.unwrap_or(0));
+            ControlFlow::Continue(())
+        };
+        self.survey(&mut show, &mut |error| failure = failure.take().or(Some(error)));
+        failure.map_or(Ok(()), Err)
     }
 
     /// The absolute form of a path relative to `vault/`, which must be plain.
