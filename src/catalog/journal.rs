@@ -117,7 +117,8 @@ impl Line {
     fn sentence(&self) -> String {
         let event = self.event.replace('_', " ");
         let instance = self.detail.get("instance").and_then(Value::as_str);
-        let what = match (self.archive, self.snapshot, instance) {
+        let path = self.detail.get("path").and_then(Value::as_str);
+        let what = match (self.archive, self.snapshot, instance.or(path)) {
             (Some(archive), ..) => format!("{archive} {event}"),
             (None, Some(snapshot), _) => format!("{snapshot} {event}"),
             (None, None, Some(instance)) => format!("{instance}: {event}"),
@@ -165,6 +166,7 @@ impl Line {
             || self.event == "instance_paused"
             || self.event == "clock_doubted"
             || self.event == "space_short"
+            || self.event == "file_quarantined"
         {
             line!(warn);
         } else {

@@ -45,6 +45,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Write a package as ROMA sent it, its hash checked.
     Extract(ExtractArgs),
+    /// Read stored files again and compare them; exits with 1 if one is not what it was.
+    Verify(VerifyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +135,19 @@ impl ListArgs {
 pub(super) struct ShowArgs {
     /// a34 for an archive, s12 for a snapshot.
     pub(super) id: Reference,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// a34 for an archive, s12 for all parts of a snapshot.
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub(super) ids: Vec<Reference>,
+    /// Read everything, and look for files that belong to no archive.
+    #[arg(long, conflicts_with = "ids")]
+    pub(super) all: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -20,6 +20,7 @@ mod output;
 mod run;
 mod show;
 mod status;
+mod verify;
 
 pub use error::CliError;
 
@@ -58,6 +59,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Status(args) => on_one_thread(status::run(&load(&config)?, args.json)),
         Command::List(args) => on_one_thread(list::run(&load(&config)?, &args)),
         Command::Show(args) => on_one_thread(show::run(&load(&config)?, &args)),
+        Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),

@@ -51,12 +51,15 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
     let missed: Vec<String> = missed_objectives(&exports);
     let well = losses.rows.is_empty() && damaged.rows.is_empty() && missed.is_empty();
     let running = StateLock::is_held(state_dir);
-    let free = Vault::at(state_dir, std::sync::Arc::new(OsDisk)).free_bytes().ok();
+    let vault = Vault::at(state_dir, std::sync::Arc::new(OsDisk));
+    let free = vault.free_bytes().ok();
+    let quarantined = vault.quarantined().ok();
     if as_json {
         output::json(json!({
             "well": well,
             "daemon_running": running,
             "free_bytes": free,
+            "quarantined_files": quarantined,
             "archives": counts.into_objects(),
             "exports": exports.into_objects(),
             "unsettled_losses": losses.into_objects(),
@@ -69,6 +72,11 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
         let daemon = if running { "running" } else { "not running" };
         let free = free.map_or_else(|| "unknown".to_owned(), output::size);
         output::line(&format!("daemon {daemon}, {free} free in {}", state_dir.display()))?;
+        if let Some(count) = quarantined.filter(|count| *count > 0) {
+            output::line(&format!(
+                "{count} in quarantine/: files that belong to no archive, for a person to look at"
+            ))?;
+        }
         section("archives", &counts, &["state", "archives", "stored_bytes"])?;
         section(
             "exports",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::agenda::Agenda;
 use super::sweep::Retention;
 use crate::model::Name;
-use crate::settings::Export;
+use crate::settings::{Export, Verify};
 
 /// What the engine is to look after.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Assignment {
     pub zone: jiff::tz::TimeZone,
     /// How often to look whether a command has changed the catalog.
     pub check_interval: Duration,
+    /// How often stored files are read again.
+    pub verify: Verify,
 }
 
 /// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).

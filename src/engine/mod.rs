@@ -18,17 +18,24 @@ mod clockwatch;
 mod download;
 mod due;
 mod failure;
+mod keeper;
+mod owner;
 mod planning;
+mod reconcile;
 mod recovery;
+mod scrub;
 mod shell;
 mod space;
 mod starting;
 mod step;
 mod sweep;
 mod task;
+mod upkeep;
 
 pub use assignment::Assignment;
 pub use failure::EngineError;
+pub use keeper::{Finding, Keeper};
+pub use reconcile::Tell;
 pub use shell::{Health, Shell};
 pub use sweep::Retention;
 
@@ -42,6 +49,7 @@ use planning::Planned;
 use space::{Change, Space};
 use sweep::Sweeps;
 use task::{Finished, Running, Task};
+use upkeep::Upkeep;
 
 /// Before anything else.
 const LONG_AGO: Timestamp = Timestamp::EARLIEST;
@@ -63,6 +71,7 @@ pub struct Engine {
     due: DueRuns,
     to_plan: Vec<UnplannedSnapshot>,
     sweeps: Sweeps,
+    upkeep: Upkeep,
     clock: ClockWatch,
     space: Space,
     seen_seq: i64,
@@ -76,8 +85,10 @@ impl Engine {
     /// An engine that has not looked at anything yet; call [`Engine::recover`] first.
     pub fn new(shell: Shell, assignment: Assignment) -> Self {
         let packs = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 8);
+        let now = shell.clock.now();
         Self {
-            clock: ClockWatch::new(shell.clock.now()),
+            clock: ClockWatch::new(now),
+            upkeep: Upkeep::new(assignment.verify, now),
             shell: Arc::new(shell),
             due: DueRuns::default(),
             space: Space::new(),
@@ -123,6 +134,7 @@ impl Engine {
             self.start_plannings(now);
             self.start_sweeps(now);
             self.start_steps(now);
+            self.start_upkeep(now);
         }
         self.record_notices(now).await?;
         let wake = self.next_wake(now);
@@ -144,6 +156,10 @@ impl Engine {
                 }
                 self.take_in(finished, task.and_then(|task| task.archive()))
             }
+            Err(error) if error.is_cancelled() => {
+                self.end(error.id());
+                Ok(())
+            }
             Err(error) => {
                 if let Some(task) = self.end(error.id()) {
                     tracing::error!(error = %error, task = ?task, "a step broke; this is a bug");
@@ -161,11 +177,12 @@ impl Engine {
     }
 
     /// Starts nothing new from now on; running steps go on.
-    pub const fn stop_starting(&mut self) {
+    pub fn stop_starting(&mut self) {
         self.draining = true;
+        self.upkeep.stop();
     }
 
-    /// Whether a step, a planning or a sweep is running.
+    /// Whether a step, a planning, a sweep or a look at the vault is running.
     pub fn is_busy(&self) -> bool {
         !self.tasks.is_empty() || !self.broken.is_empty()
     }
@@ -228,6 +245,7 @@ impl Engine {
         self.space.look_again();
         self.agenda.clock_went_back(now);
         self.sweeps.clock_went_back(now);
+        self.upkeep.clock_went_back(now);
         self.shell.breakers().clock_went_back(now);
         let latest = now.plus(FARTHEST_PLANNING);
         for snapshot in &mut self.to_plan {
@@ -290,7 +308,10 @@ impl Engine {
                 Planned::Done(archives) => self.take_archives(archives, own, now),
                 Planned::Later(snapshot) => self.to_plan.push(snapshot),
             },
-            Finished::Sweep(trashed) => self.take_archives(trashed?, own, now),
+            Finished::Sweep(changed) | Finished::Reconcile(changed) => {
+                self.take_archives(changed?, own, now);
+            }
+            Finished::Scrub(turn) => self.upkeep.scrubbed(&turn?, now),
         }
         Ok(())
     }
@@ -335,6 +356,7 @@ impl Engine {
                     self.next_check = now.plus(AFTER_PANIC);
                 }
                 Task::Sweep(place) => self.sweeps.begin(place, now),
+                Task::Reconcile | Task::Scrub => self.upkeep.broke(&task, now),
             }
         }
         Ok(())
@@ -349,6 +371,7 @@ impl Engine {
             self.agenda.next_due(now),
             self.due.first(),
             self.sweeps.next(now),
+            self.upkeep.next(now),
             self.shell.breakers().next_end(now),
             self.space.next_look(),
             Some(self.next_check),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::failure::EngineError;
+use super::keeper::Keeper;
 use super::shell::Shell;
 use crate::lifecycle::{Archive, Evidence, State, on_restart};
 use crate::model::{ArchiveId, story};
@@ -25,6 +26,11 @@ pub(super) async fn settle(
     shell: &Arc<Shell>,
     archive: Archive,
 ) -> Result<Vec<Archive>, EngineError> {
+    if archive.state.word().is_unfinished()
+        && let Some(stored) = Keeper::of(shell).take_back(&archive).await?
+    {
+        return Ok(vec![stored]);
+    }
     let evidence = match &archive.state {
         State::Downloading(_) => evidence(shell, archive.id).await?,
         _ => Evidence::Nothing,
@@ -68,12 +74,13 @@ async fn tidy_staging(shell: &Arc<Shell>, active: &[Archive]) -> Result<(), Engi
             }
             Fate::Quarantine => {
                 let path = shell.vault.staged_path(file.id, file.kind);
-                quarantine(shell, path, "orphan").await?;
+                let message = "it is no download of an archive on its way";
+                quarantine(shell, path, "orphan", message).await?;
             }
         }
     }
     for path in contents.foreign {
-        quarantine(shell, path, "foreign").await?;
+        quarantine(shell, path, "foreign", "it is no file that this program writes").await?;
     }
     Ok(())
 }
@@ -82,9 +89,10 @@ async fn quarantine(
     shell: &Arc<Shell>,
     path: std::path::PathBuf,
     why: &'static str,
+    message: &str,
 ) -> Result<(), EngineError> {
-    tracing::warn!(path = %path.display(), why, "moving a file that nobody knows to quarantine");
-    check(shell.blocking(move |vault| vault.quarantine(&path, why)).await.map(drop))
+    // What the disk refuses is no reason not to start; it says so itself.
+    Keeper::of(shell).quarantine(path, why, message.to_owned()).await.map(drop)
 }
 
 /// Tidying that fails is no reason not to start, but for an fsync that failed.

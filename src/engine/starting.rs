@@ -2,6 +2,8 @@
 //! is due; it must never wait for any of it, and never start what a paused instance, a busy account
 //! or a doubtful clock forbids.
 
+use tokio::task::AbortHandle;
+
 use super::assignment::account_is_free;
 use super::task::{Finished, Task};
 use super::{Engine, planning, step, sweep};
@@ -110,12 +112,17 @@ impl Engine {
         })
     }
 
-    fn start(&mut self, task: Task, work: impl Future<Output = Finished> + Send + 'static) {
+    pub(super) fn start(
+        &mut self,
+        task: Task,
+        work: impl Future<Output = Finished> + Send + 'static,
+    ) -> AbortHandle {
         if let Some(instance) = task.calls() {
             self.shell.breakers().begin(instance);
         }
         let handle = self.tasks.spawn(work);
         self.running.add(handle.id(), task);
+        handle
     }
 
     pub(super) fn end(&mut self, id: tokio::task::Id) -> Option<Task> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::failure::EngineError;
 use super::planning::Planned;
+use super::scrub::Turn;
 use super::step::Outcome;
 use crate::lifecycle::{Archive, Step};
 use crate::model::{ArchiveId, Name, SnapshotId};
@@ -14,6 +15,8 @@ pub(super) enum Finished {
     Step(Result<Outcome, EngineError>),
     Planning(Result<Planned, EngineError>),
     Sweep(Result<Vec<Archive>, EngineError>),
+    Reconcile(Result<Vec<Archive>, EngineError>),
+    Scrub(Result<Turn, EngineError>),
 }
 
 /// What a task is about.
@@ -22,6 +25,8 @@ pub(super) enum Task {
     Step(Step, ArchiveId, Name),
     Planning(SnapshotId, Name),
     Sweep(usize),
+    Reconcile,
+    Scrub,
 }
 
 impl Task {
@@ -29,7 +34,7 @@ impl Task {
     pub(super) const fn archive(&self) -> Option<ArchiveId> {
         match self {
             Self::Step(_, id, _) => Some(*id),
-            Self::Planning(..) | Self::Sweep(_) => None,
+            Self::Planning(..) | Self::Sweep(_) | Self::Reconcile | Self::Scrub => None,
         }
     }
 
@@ -43,7 +48,10 @@ impl Task {
         match self {
             Self::Step(Step::Request | Step::Poll | Step::Download, _, instance)
             | Self::Planning(_, instance) => Some(instance),
-            Self::Step(Step::Pack | Step::Purge | Step::Delete, ..) | Self::Sweep(_) => None,
+            Self::Step(Step::Pack | Step::Purge | Step::Delete, ..)
+            | Self::Sweep(_)
+            | Self::Reconcile
+            | Self::Scrub => None,
         }
     }
 }

@@ -23,6 +23,9 @@ pub enum Notice {
     SpaceShort { free_bytes: u64, wanted_bytes: u64 },
     /// There is room again.
     SpaceRestored { free_bytes: u64 },
+    /// A file that belongs to no archive was moved to quarantine; both places are relative to the
+    /// state directory.
+    FileQuarantined { path: String, kept_as: String, message: String },
 }
 
 impl Notice {
@@ -35,6 +38,7 @@ impl Notice {
             Self::ClockTrusted => "clock_trusted",
             Self::SpaceShort { .. } => "space_short",
             Self::SpaceRestored { .. } => "space_restored",
+            Self::FileQuarantined { .. } => "file_quarantined",
         }
     }
 }

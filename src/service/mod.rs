@@ -248,6 +248,7 @@ async fn assemble(
             .collect(),
         zone: settings.zone.clone(),
         check_interval: options.check_interval,
+        verify: settings.verify,
         exports: settings.exports,
     };
     let instance_ids: HashMap<Name, String> = settings

@@ -11,8 +11,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::extract::describe;
-use super::{CheckError, DamageReason, Manifest, Vault, VaultError, examine, io_error};
-use crate::model::StoredFile;
+use super::{
+    CheckError, DamageReason, Manifest, StagedKind, Vault, VaultError, examine, io_error,
+};
+use crate::model::{ArchiveId, StoredFile};
 
 /// What was found below `vault/`; folders are walked through, not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +143,17 @@ impl Vault {
     /// The absolute form of a path relative to `vault/` as [`Vault::survey`] shows it.
     pub fn path_of(&self, found: &Path) -> PathBuf {
         self.inner.vault.join(found)
+    }
+
+    /// A path below the state directory as people are shown it: relative to it.
+    pub fn shown(&self, path: &Path) -> String {
+        let state_dir = self.inner.vault.parent().unwrap_or(Path::new(""));
+        path.strip_prefix(state_dir).unwrap_or(path).display().to_string()
+    }
+
+    /// Whether the whole package of `id` lies in staging.
+    pub fn is_staged(&self, id: ArchiveId) -> Result<bool, VaultError> {
+        Ok(examine(&self.staged_path(id, StagedKind::Raw))?.is_some())
     }
 
     /// How many files and folders lie in `quarantine/`.

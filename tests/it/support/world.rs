@@ -15,7 +15,7 @@ use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
 use roma_archived::retention::Policy;
 use roma_archived::roma::Roma;
 use roma_archived::settings::{
-    Account, Auth, Export, Instance, Limits, Pack, SecretPlace, Selection, Tls,
+    Account, Auth, Export, Instance, Limits, Pack, SecretPlace, Selection, Tls, Verify,
 };
 use roma_archived::vault::{Disk, OsDisk, Vault};
 use roma_sim::{
@@ -49,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) endpoint: Option<String>,
     /// Sign in to IAM, instead of a token in a file.
     pub(crate) sign_in: bool,
+    pub(crate) verify: Verify,
 }
 
 impl Default for Setup {
@@ -62,6 +63,7 @@ impl Default for Setup {
             pack: Pack::default(),
             endpoint: None,
             sign_in: false,
+            verify: Verify::default(),
         }
     }
 }
@@ -386,6 +388,7 @@ async fn start(
         accounts: HashMap::from([(name("prod"), name("ops"))]),
         zone: zone.clone(),
         check_interval: Duration::from_hours(1),
+        verify: setup.verify,
     };
     let roma = Roma::new(&[account], &[instance], &setup.limits, &Tls::default()).unwrap();
     let shell = Shell {

@@ -1,0 +1,190 @@
+//! `verify`: reads stored files to their end now and compares them with the catalog, also beside a
+//! running daemon. What it finds is recorded as if the daemon had found it.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::args::VerifyArgs;
+use super::error::CliError;
+use super::{open, output};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Loaded;
+use crate::engine::{Finding, Keeper};
+use crate::exit::Exit;
+use crate::lifecycle::{Archive, State};
+use crate::model::{ArchiveId, Reference};
+use crate::service::ServiceError;
+use crate::vault::{OsDisk, Vault};
+
+pub(super) async fn run(loaded: &Loaded, args: &VerifyArgs) -> Result<Exit, CliError> {
+    // Looked at before anything is made: there may be nothing to verify at all.
+    drop(open::reader(&loaded.settings.state_dir).await?);
+    let catalog = open::writer(&loaded.settings).await?;
+    let vault = Vault::at(&loaded.settings.state_dir, Arc::new(OsDisk));
+    let keeper = Keeper::new(catalog.clone(), vault, Clock::System);
+    let mut report = Report { as_json: args.json, ..Report::default() };
+    let result = verify(&catalog, &keeper, args, &mut report).await;
+    catalog.close().await;
+    result?;
+    report.finish()
+}
+
+async fn verify(
+    catalog: &Catalog,
+    keeper: &Keeper,
+    args: &VerifyArgs,
+    report: &mut Report,
+) -> Result<(), CliError> {
+    if args.all {
+        let done = keeper.verify_all(&mut |finding| report.take(finding)).await;
+        return done.map_err(|error| ServiceError::Engine(error).into());
+    }
+    // All of them first: a slip in the last one shows before hours of reading.
+    let mut archives = Vec::new();
+    for id in &args.ids {
+        archives.extend(find(catalog, *id).await?);
+    }
+    archives.sort_by_key(|archive| archive.id);
+    archives.dedup_by_key(|archive| archive.id);
+    for archive in archives {
+        let found = keeper.read(archive).await.map_err(ServiceError::Engine)?;
+        report.take(again(catalog, keeper, found).await?);
+    }
+    Ok(())
+}
+
+/// Once more, when the daemon changed the archive during the look, for instance by its own one.
+async fn again(catalog: &Catalog, keeper: &Keeper, found: Finding) -> Result<Finding, CliError> {
+    let Finding::Changed(id) = found else { return Ok(found) };
+    match catalog.archive(id).await? {
+        Some(archive) => Ok(keeper.read(archive).await.map_err(ServiceError::Engine)?),
+        None => Ok(found),
+    }
+}
+
+/// The archives meant that have a file.
+async fn find(catalog: &Catalog, id: Reference) -> Result<Vec<Archive>, CliError> {
+    let none = |why: &str| CliError::NotFound(format!("{} {why}", name(id)));
+    let all = match id {
+        Reference::Archive(id) => catalog.archive(id).await?.into_iter().collect(),
+        Reference::Snapshot(id) => catalog.archives_of(id).await?,
+    };
+    if all.is_empty() {
+        return Err(none("is not in the catalog, or has no parts yet"));
+    }
+    let has_file = |archive: &Archive| {
+        matches!(archive.state, State::Stored(_) | State::Trashed(..) | State::Damaged(_))
+    };
+    let held: Vec<Archive> = all.into_iter().filter(has_file).collect();
+    if held.is_empty() {
+        return Err(none("has no file: it is not stored, or was deleted"));
+    }
+    Ok(held)
+}
+
+fn name(id: Reference) -> String {
+    match id {
+        Reference::Archive(id) => id.to_string(),
+        Reference::Snapshot(id) => id.to_string(),
+    }
+}
+
+/// What is told, line by line or at the end as JSON.
+#[derive(Debug, Default)]
+struct Report {
+    as_json: bool,
+    files: u64,
+    bytes: u64,
+    damaged: Vec<Value>,
+    unreadable: Vec<Value>,
+    quarantined: Vec<Value>,
+    restored: Vec<ArchiveId>,
+    found: Vec<ArchiveId>,
+    /// Standard output is gone; reading and recording go on.
+    broken: Option<CliError>,
+}
+
+impl Report {
+    fn take(&mut self, finding: Finding) {
+        let line = match finding {
+            Finding::Sound(archive) => {
+                self.count(&archive);
+                return;
+            }
+            Finding::Changed(_) => return,
+            Finding::Restored(archive) => {
+                self.count(&archive);
+                self.restored.push(archive.id);
+                format!("{}: whole again", archive.id)
+            }
+            Finding::Found(archive) => {
+                self.count(&archive);
+                self.found.push(archive.id);
+                format!("{}: its file was found, it is stored now", archive.id)
+            }
+            Finding::Damaged { archive, reason } => {
+                let (id, path) = (archive.id, archive.state.holding().map(|h| &h.file.path));
+                let path = path.map(String::as_str).unwrap_or_default();
+                self.damaged.push(json!({
+                    "archive_id": id, "path": path, "reason": reason.to_string(),
+                }));
+                format!(
+                    "{id}: damaged: {reason}: put vault/{path} back, from a backup or from \
+                     quarantine/, then `roma-archived verify {id}`"
+                )
+            }
+            Finding::Unreadable { archive, error } => {
+                self.unreadable.push(json!({ "archive_id": archive, "error": error }));
+                let id = archive.map_or_else(|| "vault".to_owned(), |id| id.to_string());
+                format!("{id}: cannot be read: {error}; nothing is recorded, look at the disk")
+            }
+            Finding::Quarantined { path, kept_as, message } => {
+                let line = format!("{path}: unknown: {message}; it is kept as {kept_as}");
+                self.quarantined.push(json!({
+                    "path": path, "kept_as": kept_as, "reason": message,
+                }));
+                line
+            }
+        };
+        if !self.as_json && self.broken.is_none() {
+            self.broken = output::line(&output::printable(&line)).err();
+        }
+    }
+
+    fn count(&mut self, archive: &Archive) {
+        self.files += 1;
+        self.bytes += archive.state.holding().map_or(0, |held| held.file.content.bytes);
+    }
+
+    fn finish(self) -> Result<Exit, CliError> {
+        let well =
+            self.damaged.is_empty() && self.unreadable.is_empty() && self.quarantined.is_empty();
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
+        if self.as_json {
+            output::json(json!({
+                "well": well,
+                "sound_files": self.files,
+                "sound_bytes": self.bytes,
+                "damaged": self.damaged,
+                "unreadable": self.unreadable,
+                "quarantined": self.quarantined,
+                "restored": self.restored,
+                "found": self.found,
+            }))?;
+        } else {
+            output::line(&format!(
+                "{} files with {} are what they were; {} damaged, {} not readable, {} unknown",
+                self.files,
+                output::size(self.bytes),
+                self.damaged.len(),
+                self.unreadable.len(),
+                self.quarantined.len()
+            ))?;
+        }
+        Ok(if well { Exit::Ok } else { Exit::NotWell })
+    }
+}

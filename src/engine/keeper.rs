@@ -1,0 +1,169 @@
+//! Looks after what is stored: reads files again, compares catalog and vault, and records what it
+//! finds. The daemon does it by itself (`upkeep`), the command `verify` when it is asked to, also
+//! beside a running daemon: whoever comes second finds its archive changed and leaves it alone.
+//!
+//! It must never take a disk that cannot be read for a file that is gone, never take the word of a
+//! file that was not read to its end, and never remove anything. Killed at any point, the next look
+//! finds the same again.
+
+use super::failure::EngineError;
+use super::shell::{Shell, joined};
+use crate::catalog::{Catalog, CatalogError, Change};
+use crate::clock::Clock;
+use crate::lifecycle::{Archive, Event, State};
+use crate::model::{ArchiveId, story};
+use crate::vault::{CheckError, DamageReason, Vault, VaultError};
+
+/// Finds out whether stored files are what they were.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    pub(super) catalog: Catalog,
+    pub(super) vault: Vault,
+    pub(super) clock: Clock,
+}
+
+/// What was found, for whoever wants to tell.
+#[derive(Debug)]
+pub enum Finding {
+    /// A file was read to its end and is what it was. The archive as it is now.
+    Sound(Archive),
+    /// A damaged archive has its file again.
+    Restored(Archive),
+    /// A file is missing or not what it was; recorded.
+    Damaged {
+        /// Whose file it is, as it is now.
+        archive: Archive,
+        /// What is wrong with it.
+        reason: DamageReason,
+    },
+    /// The disk did not let it be read, which says nothing about the file. Nothing is recorded, and
+    /// it is looked at again another time.
+    Unreadable {
+        /// Whose file it is; `None`: a file or folder that no archive claims.
+        archive: Option<ArchiveId>,
+        /// What was tried on what, and what the operating system answered.
+        error: String,
+    },
+    /// A file that the catalog did not know belongs to this archive, which is stored now.
+    Found(Archive),
+    /// A file that belongs to no archive was moved to quarantine.
+    Quarantined {
+        /// Where it lay, relative to the state directory.
+        path: String,
+        /// Where it lies, relative to the state directory.
+        kept_as: String,
+        /// Why.
+        message: String,
+    },
+    /// Deleted or changed by somebody else during the look.
+    Changed(ArchiveId),
+}
+
+impl Keeper {
+    /// A keeper of the files that `catalog` tells of and `vault` holds.
+    pub const fn new(catalog: Catalog, vault: Vault, clock: Clock) -> Self {
+        Self { catalog, vault, clock }
+    }
+
+    pub(super) fn of(shell: &Shell) -> Self {
+        Self::new(shell.catalog.clone(), shell.vault.clone(), shell.clock.clone())
+    }
+
+    /// Reads the file of a stored, trashed or damaged archive to its end, compares it and records
+    /// the result.
+    pub async fn read(&self, archive: Archive) -> Result<Finding, EngineError> {
+        let (State::Stored(held) | State::Trashed(held, _) | State::Damaged(held)) = &archive.state
+        else {
+            return Ok(Finding::Changed(archive.id));
+        };
+        let (file, raw) = (held.file.clone(), held.raw);
+        match self.blocking(move |vault| vault.check(&file, raw)).await {
+            Ok(()) => self.sound(archive).await,
+            Err(CheckError::Damaged(reason)) => self.damaged(archive, reason, "").await,
+            Err(CheckError::Failed(error)) => unreadable(Some(archive.id), error),
+        }
+    }
+
+    async fn sound(&self, archive: Archive) -> Result<Finding, EngineError> {
+        let was_damaged = matches!(archive.state, State::Damaged(_));
+        Ok(match self.record(&archive, Event::FileVerified).await? {
+            Some(archive) if was_damaged => Finding::Restored(archive),
+            Some(archive) => Finding::Sound(archive),
+            None => Finding::Changed(archive.id),
+        })
+    }
+
+    /// Records damage, unless the archive was changed meanwhile: its file may have been deleted.
+    pub(super) async fn damaged(
+        &self,
+        archive: Archive,
+        reason: DamageReason,
+        hint: &str,
+    ) -> Result<Finding, EngineError> {
+        if matches!(archive.state, State::Damaged(_)) {
+            let now = self.catalog.archive(archive.id).await?;
+            let same = now.is_some_and(|now| now.revision == archive.revision);
+            return Ok(if same {
+                Finding::Damaged { archive, reason }
+            } else {
+                Finding::Changed(archive.id)
+            });
+        }
+        let event = damage(archive.id, &reason, hint);
+        Ok(match self.record(&archive, event).await? {
+            Some(archive) => Finding::Damaged { archive, reason },
+            None => Finding::Changed(archive.id),
+        })
+    }
+
+    /// `None`: somebody else changed the archive meanwhile, or the catalog refuses the change.
+    pub(super) async fn record(
+        &self,
+        archive: &Archive,
+        event: Event,
+    ) -> Result<Option<Archive>, EngineError> {
+        let change = Change::new(archive.clone(), event);
+        match self.catalog.commit(change, self.clock.now()).await {
+            Ok(archive) => Ok(Some(archive)),
+            Err(error) if error.is_fatal() => Err(error.into()),
+            Err(CatalogError::Stale(_)) => Ok(None),
+            Err(error) => {
+                tracing::warn!(archive.id = %archive.id, error = %story(&error),
+                    "the catalog refuses what was found about a file");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs file work on a blocking thread.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Vault) -> T + Send + 'static,
+    ) -> T {
+        let vault = self.vault.clone();
+        joined(tokio::task::spawn_blocking(move || work(&vault))).await
+    }
+}
+
+/// Damage as it is recorded: what is wrong, and what helps.
+pub(super) fn damage(id: ArchiveId, reason: &DamageReason, hint: &str) -> Event {
+    let message = format!(
+        "{reason}{hint}: put it back in its place, from a backup or from quarantine/, then \
+         `roma-archived verify {id}`"
+    );
+    Event::FileDamaged { message }
+}
+
+/// The disk's refusal, unless it ends the process.
+pub(super) fn unreadable(
+    archive: Option<ArchiveId>,
+    error: VaultError,
+) -> Result<Finding, EngineError> {
+    if error.is_fatal() {
+        return Err(EngineError::Disk(error));
+    }
+    let error = story(&error).to_string();
+    let id = archive.map(|id| id.to_string());
+    tracing::warn!(archive.id = id, %error, "cannot be examined; it is tried again later");
+    Ok(Finding::Unreadable { archive, error })
+}
