@@ -26,6 +26,8 @@ pub(super) async fn run(loaded: &Loaded, args: &VerifyArgs) -> Result<Exit, CliE
     let keeper = Keeper::new(catalog.clone(), vault, Clock::System);
     let mut report = Report { as_json: args.json, ..Report::default() };
     let result = verify(&catalog, &keeper, args, &mut report).await;
+    // It holds the catalog too, which would wait for it.
+    drop(keeper);
     catalog.close().await;
     result?;
     report.finish()
@@ -49,19 +51,9 @@ async fn verify(
     archives.sort_by_key(|archive| archive.id);
     archives.dedup_by_key(|archive| archive.id);
     for archive in archives {
-        let found = keeper.read(archive).await.map_err(ServiceError::Engine)?;
-        report.take(again(catalog, keeper, found).await?);
+        report.take(keeper.read(archive).await.map_err(ServiceError::Engine)?);
     }
     Ok(())
-}
-
-/// Once more, when the daemon changed the archive during the look, for instance by its own one.
-async fn again(catalog: &Catalog, keeper: &Keeper, found: Finding) -> Result<Finding, CliError> {
-    let Finding::Changed(id) = found else { return Ok(found) };
-    match catalog.archive(id).await? {
-        Some(archive) => Ok(keeper.read(archive).await.map_err(ServiceError::Engine)?),
-        None => Ok(found),
-    }
 }
 
 /// The archives meant that have a file.

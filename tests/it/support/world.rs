@@ -109,9 +109,15 @@ impl World {
 
     /// The daemon is gone without a word and starts again.
     pub(crate) async fn restart(self) -> Self {
+        self.restart_after(|_| {}).await
+    }
+
+    /// Somebody does something to the state directory while the daemon is gone.
+    pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Self {
         let Self { simulator, clock, catalog, vault, engine, setup, directory } = self;
         drop((engine, vault));
         catalog.close().await;
+        meanwhile(directory.path());
         let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
         Self { simulator, clock, catalog, vault, engine, setup, directory }
     }
