@@ -26,6 +26,8 @@ use crate::model::Timestamp;
 const GROUP: usize = 256;
 /// Moves what the log of changes holds into the database, and empties it.
 const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Tries without a rest, as long as each has found some room.
+const AT_ONCE: u32 = 4;
 /// Before another try, when there was no lock or no room.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -150,6 +152,7 @@ async fn persevere(
     if let Some(error) = &writer.broken {
         return Err(Arc::clone(error));
     }
+    let mut at_once = 0;
     loop {
         journal.clear();
         let error = match transact(&mut writer.connection, work, journal).await {
@@ -162,7 +165,9 @@ async fn persevere(
         let waiting = if is_busy(&error) {
             Waiting::Lock
         } else if is_full(&error) {
-            if writer.make_room().await {
+            // Room that was made and is gone again is no reason to go round without a rest.
+            at_once += 1;
+            if writer.make_room().await && at_once < AT_ONCE {
                 continue;
             }
             Waiting::Room
