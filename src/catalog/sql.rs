@@ -9,8 +9,7 @@ WHERE id > ?1 AND id <= ?1 + ?2 AND state IN ('stored', 'trashed', 'damaged') OR
 
 pub(super) const SELECT_LAST_ARCHIVE: &str = "SELECT coalesce(max(id), 0) FROM internal_archive";
 
-pub(super) const SELECT_PACKING: &str =
-    "SELECT * FROM internal_archive WHERE state = 'downloaded'";
+pub(super) const SELECT_PACKING: &str = "SELECT * FROM internal_archive WHERE state = 'downloaded'";
 
 pub(super) const SELECT_UNCLAIMED: &str = "\
 SELECT p.value FROM json_each(?1) AS p WHERE NOT EXISTS (

@@ -104,8 +104,7 @@ fn decide_among(kin: &Kin, at_start: bool) -> Option<i64> {
 #[test]
 fn it_goes_to_the_one_that_lacks_it() {
     let deletion = Deletion { reason: "old".to_owned(), policy: None };
-    let downloaded =
-        |raw| State::Downloaded { offer: offer("j"), raw, format: Format::Zip };
+    let downloaded = |raw| State::Downloaded { offer: offer("j"), raw, format: Format::Zip };
     let failed = State::Failed { job: Some(job("j")), cause: FailureCause::JobFailed };
     let other = Content { bytes: 1, ..RAW };
     // Whose it is while steps may run, and at the start when none does.

@@ -274,9 +274,7 @@ impl Keeper {
         let from = path.clone();
         let kept_as = match self.blocking(move |vault| vault.quarantine(&from, why)).await {
             Ok(kept_as) => kept_as,
-            Err(VaultError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
+            Err(VaultError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             Err(error) => return unreadable(None, error).map(Some),
@@ -302,16 +300,18 @@ impl Keeper {
         let (path, id) = (target_of(archive), archive.id);
         let candidate = path.clone();
         let packs = matches!(archive.state, State::Downloaded { .. });
-        let worth_reading = self.blocking(move |vault| {
-            // With the package still in staging, packing it again is the ordinary way.
-            Ok(vault.is_there(Path::new(&candidate))? && !(packs && vault.is_staged(id)?))
-        });
-        match worth_reading.await {
+        let looked: Result<bool, VaultError> = self
+            .blocking(move |vault| {
+                // With the package still in staging, packing it again is the ordinary way.
+                Ok(vault.is_there(Path::new(&candidate))? && !(packs && vault.is_staged(id)?))
+            })
+            .await;
+        match looked {
             Ok(true) => {}
             Ok(false) => return Ok(None),
             Err(error) => {
-                let error: VaultError = error;
-                tracing::warn!(archive.id = %id, error = %story(&error), "cannot look for its file");
+                let error = story(&error);
+                tracing::warn!(archive.id = %id, %error, "cannot look for its file");
                 return Ok(None);
             }
         }

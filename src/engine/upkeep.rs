@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use super::Engine;
 use super::failure::EngineError;
 use super::keeper::{Finding, Keeper};
 use super::scrub::{Scrub, Turn};
 use super::task::{Finished, Task};
-use super::Engine;
 use crate::lifecycle::{Archive, Step};
 use crate::model::Timestamp;
 use crate::settings::Verify;

@@ -2,7 +2,9 @@
 //! rewrite history.
 
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord};
+use super::state::{
+    Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
+};
 use crate::model::{Content, Format, Timestamp};
 
 /// An event met a state that it cannot follow. Always a bug, or a second writer.

@@ -11,9 +11,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::extract::describe;
-use super::{
-    CheckError, DamageReason, Manifest, StagedKind, Vault, VaultError, examine, io_error,
-};
+use super::{CheckError, DamageReason, Manifest, StagedKind, Vault, VaultError, examine, io_error};
 use crate::model::{ArchiveId, StoredFile};
 
 /// What was found below `vault/`; folders are walked through, not shown.

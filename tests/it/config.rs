@@ -41,7 +41,7 @@ fn the_shipped_file_loads() {
 fn the_shipped_file_loads_with_every_key_set() {
     let (path, text) = shipped();
     let loaded = config::parse(&uncommented(&text), &path).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(loaded.warnings.len(), 3, "{:?}", loaded.warnings);
+    assert_eq!(loaded.warnings.len(), 2, "{:?}", loaded.warnings);
     let policy = &loaded.settings.exports[0].policy;
     assert_eq!((policy.counts.len(), policy.within.len()), (7, 7));
     assert_eq!(policy.max_count, Some(500));
@@ -55,6 +55,7 @@ fn the_defaults_it_shows_are_the_defaults() {
     let loud = config::parse(&uncommented(&text), &path).unwrap().settings;
     assert_eq!(format!("{:?}", quiet.limits), format!("{:?}", loud.limits));
     assert_eq!(quiet.pack, loud.pack);
+    assert_eq!(quiet.verify, loud.verify);
     assert_eq!(quiet.zone, loud.zone);
     assert_eq!(quiet.retention.trash, loud.retention.trash);
     assert_eq!(quiet.retention.min_keep, loud.retention.min_keep);

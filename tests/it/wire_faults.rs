@@ -73,6 +73,8 @@ impl Call {
         let knobs = Knobs { consume_point, ..Knobs::default() };
         let mut setup = Setup { knobs, sign_in: true, ..Setup::default() };
         setup.limits.max_package_bytes = 4 << 20;
+        // Days pass here, and reading files again would be the last event of a row.
+        setup.verify.daily_bytes = 0;
         setup
     }
 }

@@ -174,7 +174,12 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
     let resumed = Notice::InstanceResumed { instance: name("prod") };
     let short = Notice::SpaceShort { free_bytes: 1, wanted_bytes: 2 };
     let restored = Notice::SpaceRestored { free_bytes: 3 };
-    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted, short, restored];
+    let moved = Notice::FileQuarantined {
+        path: "vault/notes.txt".to_owned(),
+        kept_as: "quarantine/foreign-notes.txt".to_owned(),
+        message: "it is none of ours".to_owned(),
+    };
+    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted, short, restored, moved];
     sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {
         id: SnapshotId(id),
