@@ -187,7 +187,7 @@ pub(super) fn unreadable(
     if error.is_fatal() {
         return Err(EngineError::Disk(error));
     }
-    let error = story(&error).to_string();
+    let error = story(&error);
     let id = archive.map(|id| id.to_string());
     tracing::warn!(archive.id = id, %error, "cannot be examined; it is tried again later");
     Ok(Finding::Unreadable { archive, error })

@@ -13,7 +13,7 @@ use crate::vault::Manifest;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     /// To this archive.
-    Archive(Archive),
+    Archive(Box<Archive>),
     /// That cannot be told yet: one that it may belong to is under way.
     Busy,
     /// To no archive of this catalog.
@@ -61,7 +61,7 @@ pub(super) fn owner(found: &Found, manifest: &Manifest, kin: &Kin, at_start: boo
                 || (other.state.job() == Some(&found.job)
                     && !matches!(other.state, State::Lost { .. })))
     };
-    if all.iter().any(taken) { Owner::Nobody } else { Owner::Archive((*owner).clone()) }
+    if all.iter().any(taken) { Owner::Nobody } else { Owner::Archive(Box::new((*owner).clone())) }
 }
 
 impl Keeper {

@@ -103,12 +103,12 @@ fn decide_among(kin: &Kin, at_start: bool) -> Option<i64> {
 
 #[test]
 fn it_goes_to_the_one_that_lacks_it() {
+    // Whose it is while steps may run, and at the start when none does.
+    type Case = (Vec<State>, Option<i64>, Option<i64>);
     let deletion = Deletion { reason: "old".to_owned(), policy: None };
     let downloaded = |raw| State::Downloaded { offer: offer("j"), raw, format: Format::Zip };
     let failed = State::Failed { job: Some(job("j")), cause: FailureCause::JobFailed };
     let other = Content { bytes: 1, ..RAW };
-    // Whose it is while steps may run, and at the start when none does.
-    type Case = (Vec<State>, Option<i64>, Option<i64>);
     let cases: Vec<Case> = vec![
         (vec![], Some(0), Some(0)),
         (vec![State::Scheduled], Some(1), Some(1)),

@@ -123,9 +123,9 @@ impl Keeper {
         };
         let changes: Vec<Change> = gone.iter().map(change).collect();
         match self.catalog.commit_all(changes, self.clock.now()).await {
-            Ok(changed) => {
+            Ok(archives) => {
                 // The last change's archive comes first.
-                for ((_, reason), archive) in gone.drain(..).zip(changed.into_iter().rev()) {
+                for ((_, reason), archive) in gone.drain(..).zip(archives.into_iter().rev()) {
                     tell(Finding::Damaged { archive, reason });
                 }
             }
@@ -315,7 +315,7 @@ impl Keeper {
                 return Ok(None);
             }
         }
-        if self.catalog.unclaimed(&[path.clone()]).await?.is_empty() {
+        if self.catalog.unclaimed(std::slice::from_ref(&path)).await?.is_empty() {
             return Ok(None);
         }
         match self.identify(&path, true).await? {
@@ -331,7 +331,7 @@ impl Keeper {
 /// What a file turned out to be.
 pub(super) enum Identity {
     /// The package of this archive.
-    Of(Archive, Box<Found>),
+    Of(Box<Archive>, Box<Found>),
     /// Gone, or it cannot be told yet: another time.
     Unsettled,
     /// A package of ours that no archive lacks.

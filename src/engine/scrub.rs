@@ -61,17 +61,9 @@ impl Scrub {
     /// A turn ended.
     pub(super) fn finished(&mut self, turn: &Turn, now: Timestamp) {
         let pause = pause(turn.bytes, self.verify.daily_bytes);
-        let next = match turn.after {
-            Some(after) => {
-                self.after = after;
-                now.plus(pause)
-            }
-            // All that was due is read. What could not be read comes again.
-            None => {
-                self.after = START;
-                now.plus(LONGEST_WAIT)
-            }
-        };
+        // Without one, all that was due is read: what could not be read comes again.
+        self.after = turn.after.unwrap_or(START);
+        let next = now.plus(if turn.after.is_some() { pause } else { LONGEST_WAIT });
         self.next = turn.not_before.map_or(next, |at| at.max(next));
         self.is_first = false;
     }

@@ -235,6 +235,7 @@ fn a_look_at_a_file_in_the_trash_does_not_hasten_its_end() {
 
 #[test]
 fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
+    use StateWord as W;
     let Some(Event::FileFound(found)) = samples().into_iter().find(|e| e.word() == "file_found")
     else {
         panic!("no sample");
@@ -244,7 +245,6 @@ fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
     let package = crate::lifecycle::Found { package, ..(*found).clone() };
     let raw = Content { bytes: 1, ..found.raw };
     let raw = crate::lifecycle::Found { raw, ..*found };
-    use StateWord as W;
     for (other, states) in [
         (job, &[W::Running, W::Ready, W::Downloading, W::Downloaded, W::Lost][..]),
         (package, &[W::Ready, W::Downloading, W::Downloaded, W::Lost]),

@@ -89,7 +89,7 @@ impl Vault {
                     folders.push(path);
                     continue;
                 }
-                let bytes = found.is_file().then(|| found.len());
+                let bytes = found.is_file().then_some(found.len());
                 if visit(Found { path, bytes }).is_break() {
                     return;
                 }
