@@ -10,6 +10,7 @@ mod fixtures;
 mod full_disk;
 mod hostile;
 mod instances;
+mod kill;
 mod launching;
 mod polling;
 mod reconcile;

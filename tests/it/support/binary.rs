@@ -13,8 +13,18 @@ fn write_private(path: &Path, text: &str) {
     file.write_all(text.as_bytes()).unwrap();
 }
 
+/// A directory in memory where there is such a file system: what is killed needs no real disk.
+pub(crate) fn fast_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A configuration against the simulator, with a static token.
 pub(crate) fn config(directory: &Path, url: &str) -> PathBuf {
+    config_with(directory, url, "min_free_space = \"1MiB\"\n")
+}
+
+/// The same with more at its end, which is the section `[limits]`.
+pub(crate) fn config_with(directory: &Path, url: &str, more: &str) -> PathBuf {
     let (token, path) = (directory.join("token"), directory.join("config.toml"));
     write_private(&token, defaults::TOKEN);
     let text = format!(
@@ -23,8 +33,7 @@ pub(crate) fn config(directory: &Path, url: &str) -> PathBuf {
          [[instance]]\nname = \"prod\"\naccount = \"ops\"\nendpoint = \"{url}\"\n\
          project_id = \"{project}\"\ninstance_id = \"{instance}\"\n\
          [[export]]\nname = \"nightly\"\ninstance = \"prod\"\n\
-         [limits]\nmin_free_space = \"1MiB\"\npoll_interval = \"50ms\"\n\
-         poll_interval_max = \"100ms\"\n",
+         [limits]\npoll_interval = \"50ms\"\npoll_interval_max = \"100ms\"\n{more}",
         state = directory.join("state").display(),
         token = token.display(),
         project = defaults::PROJECT_ID,
