@@ -91,9 +91,9 @@ impl<'a> Round<'a> {
         println!("  {}", audit.summary());
         for gap in &audit.gaps {
             if self.safe.contains(&gap.archive) {
-                self.find(format!("lay whole in staging and is lost: {gap:?}"));
+                self.find(format!("lay whole in staging and is lost: {gap}"));
             } else if !gap.is_by_a_kill() {
-                self.find(format!("lost, and no kill explains it: {gap:?}"));
+                self.find(format!("lost, and no kill explains it: {gap}"));
             }
         }
         if !audit.gaps.is_empty() && self.stage.run(&["status"]).code != Some(1) {

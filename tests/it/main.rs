@@ -12,6 +12,7 @@ mod hostile;
 mod instances;
 mod kill;
 mod launching;
+mod mishaps;
 mod polling;
 mod reconcile;
 mod recovery;

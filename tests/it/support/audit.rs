@@ -27,6 +27,18 @@ impl Gap {
     pub(crate) fn is_by_a_kill(&self) -> bool {
         self.because.contains("the daemon stopped during the download")
     }
+
+    /// The disk refused what the server had sent.
+    pub(crate) fn is_by_the_disk(&self) -> bool {
+        // EIO, ENOSPC and EROFS, as the standard library tells them.
+        ["(os error 5)", "(os error 28)", "(os error 30)"].iter().any(|e| self.because.contains(e))
+    }
+}
+
+impl std::fmt::Display for Gap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "a{} lost package {} after {}", self.archive, self.package, self.because)
+    }
 }
 
 /// What was found.

@@ -20,7 +20,6 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     /// It did not end in time and was killed.
     pub(crate) hung: bool,
-    pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
@@ -55,10 +54,6 @@ impl Process {
         let [out, err] = output.each_ref().map(|path| File::create(path).unwrap());
         let child = command.process_group(0).stdout(out).stderr(err).spawn().unwrap();
         Self { child, ended: None, output }
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -98,13 +93,13 @@ impl Process {
     fn finish(&mut self, hung: bool) -> Ended {
         let status = self.ended.unwrap_or_else(|| self.child.wait().unwrap());
         self.ended = Some(status);
-        let [stdout, stderr] = self.output.each_ref().map(|path| {
+        let [_, stderr] = self.output.each_ref().map(|path| {
             let bytes = std::fs::read(path).unwrap_or_default();
             let _ = std::fs::remove_file(path);
             String::from_utf8_lossy(&bytes).into_owned()
         });
         let code = if status.signal().is_some() { None } else { status.code() };
-        Ended { code, hung, stdout, stderr }
+        Ended { code, hung, stderr }
     }
 }
 
