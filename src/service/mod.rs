@@ -291,18 +291,13 @@ fn give_up_reserve(vault: &Vault) -> bool {
 /// lock is held no longer than that.
 pub async fn open_catalog(settings: &Settings, clock: &Clock) -> Result<Catalog, ServiceError> {
     create_state_dir(&settings.state_dir)?;
-    match StateLock::acquire(&settings.state_dir) {
-        Ok(lock) => {
-            let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
-            record_configuration(&catalog, settings, clock.now()).await?;
-            drop(lock);
-            Ok(catalog)
-        }
-        Err(LockError::Held { .. }) => {
-            Ok(Catalog::open(&settings.state_dir, Access::Command).await?)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let Some(moment) = StateLock::keep_daemons_out(&settings.state_dir)? else {
+        return Ok(Catalog::open(&settings.state_dir, Access::Command).await?);
+    };
+    let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+    record_configuration(&catalog, settings, clock.now()).await?;
+    drop(moment);
+    Ok(catalog)
 }
 
 /// Writes into the catalog what is configured, so that the view `exports` shows it.

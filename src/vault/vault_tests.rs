@@ -229,6 +229,25 @@ fn one_daemon_holds_the_state_directory() {
 }
 
 #[test]
+fn a_command_is_waited_for_and_no_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let moment = StateLock::keep_daemons_out(path).unwrap().expect("no daemon works there");
+    assert!(!StateLock::is_held(path));
+    std::thread::scope(|scope| {
+        let daemon = scope.spawn(|| StateLock::acquire(path).unwrap());
+        let command = scope.spawn(|| StateLock::keep_daemons_out(path).unwrap().is_some());
+        drop(moment);
+        // Whichever of the two comes first; the command finds the daemon or does not.
+        let lock = daemon.join().unwrap();
+        command.join().unwrap();
+        assert!(StateLock::keep_daemons_out(path).unwrap().is_none());
+        drop(lock);
+    });
+    assert!(StateLock::keep_daemons_out(path).unwrap().is_some());
+}
+
+#[test]
 fn errors_name_the_path_and_leave_the_cause_to_the_source() {
     let source = || io::Error::from(io::ErrorKind::PermissionDenied);
     let path = PathBuf::from("/v/x");

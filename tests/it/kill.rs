@@ -130,6 +130,10 @@ impl<'a> Round<'a> {
 
     /// One life of the daemon, ended at a moment of the dice, with commands on the way.
     fn live_and_die(&mut self) {
+        // A command may be faster than the daemon, or find it at work, or be there when it dies.
+        if self.dice.below(2) == 0 {
+            self.command();
+        }
         let daemon = self.stage.start(&["run"]);
         match self.dice.below(6) {
             0 => self.pause(40_000),
@@ -139,23 +143,29 @@ impl<'a> Round<'a> {
             4 => self.after_next(Endpoint::Download, 3_000),
             _ => self.after_next(Endpoint::Download, 60_000),
         }
-        if self.tally.kills > 1 {
-            let command = self.dice.pick(&["status", "list", "watch"]);
-            let arguments = match command {
-                "watch" => {
-                    let job = self.stage.job(&mut self.dice).job_id;
-                    vec!["watch".to_owned(), "prod".to_owned(), job]
-                }
-                other => vec![other.to_owned()],
-            };
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            self.commands.push((command, self.stage.start(&arguments)));
+        if self.dice.below(2) == 0 {
+            self.command();
             self.pause(25_000);
         }
         let ended = daemon.kill();
         if ended.code.is_some() {
             self.find(format!("the daemon ended by itself, {}", ended.story()));
         }
+    }
+
+    /// Starts a command and does not wait for it.
+    fn command(&mut self) {
+        // Until the first start got through, there is no catalog to read.
+        if self.stage.watched.is_empty() {
+            return;
+        }
+        let command = self.dice.pick(&["status", "list", "watch"]);
+        let job = self.stage.job(&mut self.dice).job_id;
+        let arguments = match command {
+            "watch" => vec!["watch", "prod", &job],
+            other => vec![other],
+        };
+        self.commands.push((command, self.stage.start(&arguments)));
     }
 
     fn pause(&mut self, micros: u64) {
