@@ -13,7 +13,9 @@ use super::clockwatch;
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
-use crate::lifecycle::{Archive, Event, Failure, Present, after_failure, replacement_generation};
+use crate::lifecycle::{
+    Archive, Event, Failure, Present, State, after_failure, replacement_generation,
+};
 use crate::model::{Name, story};
 use crate::roma::{Roma, RomaError};
 use crate::settings::{Limits, Pack};
@@ -124,9 +126,30 @@ impl Shell {
             change.replacement = replacement_generation(&next, self.limits.reexports);
         }
         match self.catalog.commit_all(vec![change], now).await {
-            Ok(archives) => Ok(Ok(archives)),
+            Ok(archives) => {
+                self.set_leftovers_aside(archives.first()).await?;
+                Ok(Ok(archives))
+            }
             Err(error) if error.is_fatal() => Err(error.into()),
             Err(error) => self.refused(archive, &error).await.map(Err),
+        }
+    }
+
+    /// What staging holds of an archive that is given up serves no attempt any more, though it may
+    /// serve a person. Killed before this: the next start does it.
+    async fn set_leftovers_aside(&self, changed: Option<&Archive>) -> Result<(), EngineError> {
+        let given_up =
+            |archive: &&Archive| matches!(archive.state, State::Lost { .. } | State::Failed { .. });
+        let Some(Archive { id, .. }) = changed.filter(given_up) else { return Ok(()) };
+        let id = *id;
+        match self.blocking(move |vault| vault.quarantine_staged(id, "lost")).await {
+            Err(error) if error.is_fatal() => Err(EngineError::Disk(error)),
+            Err(error) => {
+                tracing::warn!(archive.id = %id, error = %story(&error),
+                    "what is left of a download stays in staging until the next start");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -161,7 +184,7 @@ impl Shell {
 
     /// Runs file work on a blocking thread. A panic in it is the step's panic.
     pub(super) async fn blocking<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         work: impl FnOnce(&Vault) -> T + Send + 'static,
     ) -> T {
         let vault = self.vault.clone();

@@ -161,6 +161,18 @@ impl Vault {
             .try_for_each(|kind| self.remove_if_there(&self.staged_path(id, kind)))
     }
 
+    /// Moves whatever staging holds of `id` to quarantine: of a package that is given up, a person
+    /// may still make something.
+    pub fn quarantine_staged(&self, id: ArchiveId, why: &str) -> Result<(), VaultError> {
+        for kind in StagedKind::ALL {
+            let path = self.staged_path(id, kind);
+            if examine(&path)?.is_some() {
+                self.quarantine(&path, why)?;
+            }
+        }
+        Ok(())
+    }
+
     /// What lies in staging, ours and foreign.
     pub fn list_staged(&self) -> Result<StagingContents, VaultError> {
         let folder = &self.inner.staging;

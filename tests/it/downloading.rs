@@ -93,3 +93,18 @@ async fn many_packages_arrive_through_few_downloads() {
     assert_eq!(world.states().await, vec!["stored"; 40]);
     world.check_oracle().await;
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_lost_package_leaves_staging_at_once() {
+    // As in 2022, the job itself says that its package is gone: no second GET clears anything away.
+    let knobs =
+        Knobs { consume_point: ConsumePoint::FirstByte, ..Knobs::of_vintage(Vintage::V2022) };
+    let mut world = World::new(Setup { knobs, ..Setup::default() }).await;
+    world.simulator.world().script(Endpoint::Download, Fault::CutBody { bytes: 1_000 });
+    let job = world.job(JobState::Ready, ContentSpec::Zip { bytes: 4_000 });
+    world.watch(&job.job_id).await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost"]);
+    assert_eq!(std::fs::read(world.path("quarantine/lost-a1.part")).unwrap().len(), 1_000);
+    world.check_oracle().await;
+}
