@@ -71,13 +71,22 @@ pub(super) async fn check_sqlite(db: &mut SqliteConnection) -> Result<(), Catalo
     Ok(())
 }
 
+/// `SQLITE_READONLY_ROLLBACK`: a transaction was cut short before the log of changes came into use,
+/// and only a connection that may write can undo it.
+const UNDO_FIRST: &str = "776";
+
 /// Makes sure that a file which holds something is a catalog, without changing it. One without a
-/// table is a catalog whose first start was cut short; its owner goes on from there.
+/// table but that of the migrations is a catalog whose first start was cut short; its owner goes on
+/// from there.
 pub(super) async fn look_before_opening(path: &Path, access: Access) -> Result<(), CatalogError> {
     let open_error = |source| CatalogError::Open { path: path.to_owned(), source };
     let mut db = options(path, Access::Reader).connect().await.map_err(open_error)?;
-    let tables: Result<i64, _> =
-        sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut db).await;
+    let mut tables = count_tables(&mut db).await;
+    if access == Access::Owner && tables.as_ref().is_err_and(must_undo_first) {
+        // Nothing of ours is written: SQLite puts back what the transaction had begun to change.
+        db = SqliteConnectOptions::new().filename(path).connect().await.map_err(open_error)?;
+        tables = count_tables(&mut db).await;
+    }
     let identity = match tables.map_err(open_error)? {
         0 if access == Access::Owner => Ok(()),
         0 => Err(CatalogError::Missing { path: path.to_owned() }),
@@ -85,6 +94,16 @@ pub(super) async fn look_before_opening(path: &Path, access: Access) -> Result<(
     };
     db.close().await.map_err(open_error)?;
     identity
+}
+
+async fn count_tables(db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    let select = "SELECT count(*) FROM sqlite_schema WHERE tbl_name <> '_sqlx_migrations'";
+    sqlx::query_scalar(select).fetch_one(db).await
+}
+
+fn must_undo_first(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| code == UNDO_FIRST)
 }
 
 pub(super) async fn prepare(

@@ -118,6 +118,12 @@ impl CatalogError {
         refusal.code().is_some_and(|code| code == NOT_A_DATABASE)
     }
 
+    /// Whether the schema could not be changed for the disk's sake, and not for another version's.
+    pub const fn is_unfinished_migration(&self) -> bool {
+        use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+        matches!(self, Self::Migrate { source: Execute(_) | ExecuteMigration(..), .. })
+    }
+
     /// Whether the catalog itself failed, after which nothing may be done any more (exit 74); the
     /// others concern one archive.
     pub const fn is_fatal(&self) -> bool {

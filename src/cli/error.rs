@@ -95,6 +95,7 @@ fn service_exit(error: &ServiceError) -> Exit {
 
 fn catalog_exit(error: &CatalogError) -> Exit {
     match error {
+        error if error.is_unfinished_migration() => Exit::Io,
         CatalogError::Foreign { .. }
         | CatalogError::BadRow { .. }
         | CatalogError::Migrate { .. }

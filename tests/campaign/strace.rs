@@ -157,8 +157,7 @@ impl Trial {
     /// What must not be, of this life and of the one after it.
     fn judge(&mut self, ended: &Ended) -> Vec<String> {
         let mut findings = Vec::new();
-        // 127 is the loader's: a library could not be opened.
-        let orderly = matches!(ended.code, Some(0 | 73 | 74 | 78 | 127));
+        let orderly = matches!(ended.code, Some(0 | 73 | 74));
         if ended.hung || !orderly {
             findings.push(ended.story());
         }

@@ -201,3 +201,45 @@ async fn a_file_of_something_else_is_refused_and_left_as_it_was() {
     let error = Catalog::open(directory.path(), Access::Owner).await.unwrap_err();
     assert!(error.is_no_database(), "{error:?}");
 }
+
+/// The table of the migrations is there before the first of them.
+#[tokio::test]
+async fn a_first_start_cut_short_between_its_steps_is_finished_by_the_next() {
+    use sqlx::ConnectOptions;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("catalog.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut first = options.connect().await.unwrap();
+    let table = "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT \
+                 NULL, installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN \
+                 NOT NULL, checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
+    sqlx::query(table).execute(&mut first).await.unwrap();
+    sqlx::Connection::close(first).await.unwrap();
+    for access in [Access::Command, Access::Reader] {
+        let error = Catalog::open(directory.path(), access).await.unwrap_err();
+        assert!(matches!(error, CatalogError::Missing { .. }), "{error:?}");
+    }
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await;
+}
+
+/// Until the log of changes is in use, SQLite keeps what it may have to undo in a journal, and a
+/// connection that only reads cannot undo it.
+#[tokio::test]
+async fn a_first_start_cut_short_within_a_transaction_is_undone_by_the_next() {
+    use sqlx::{ConnectOptions, Executor};
+    let (there, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = there.path().join("catalog.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut first = options.pragma("cache_size", "2").connect().await.unwrap();
+    let work = "BEGIN; CREATE TABLE t (x); WITH RECURSIVE n (x) AS (VALUES (1) UNION ALL SELECT \
+                x + 1 FROM n WHERE x < 500) INSERT INTO t SELECT randomblob(900) FROM n";
+    first.execute(work).await.unwrap();
+    // As a dead process leaves it: half of the transaction, and how to undo it.
+    for name in ["catalog.db", "catalog.db-journal"] {
+        let copied = std::fs::copy(there.path().join(name), directory.path().join(name)).unwrap();
+        assert!(copied > 0, "{name}");
+    }
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await;
+}

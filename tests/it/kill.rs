@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use roma_sim::Endpoint;
+use roma_sim::{Endpoint, Knobs};
 use sha2::{Digest, Sha256};
 
 use crate::support::process::Process;
@@ -53,6 +53,22 @@ fn nothing_is_lost_or_doubled_whenever_the_process_is_killed() {
     println!("met by kills: {:?}", tally.met);
     assert!(tally.findings.is_empty(), "{:#?}", tally.findings);
     assert!(tally.stored > 0 && !tally.met.is_empty(), "nothing flowed");
+}
+
+#[test]
+fn a_first_start_may_be_killed_at_any_moment() {
+    let kills = from_environment("ROMA_KILLS", 70) / 2;
+    let mut dice = Dice(from_environment("ROMA_KILL_SEED", 1));
+    let stage = Stage::new(Knobs::default(), CONFIG);
+    for kill in 0..kills {
+        let daemon = stage.start(&["run"]);
+        std::thread::sleep(dice.micros(25_000));
+        let ended = daemon.kill();
+        assert_eq!(ended.code, None, "kill {kill}: {}", ended.story());
+        let ended = stage.run(&["run", "--once"]);
+        assert_eq!(ended.code, Some(0), "start after kill {kill}: {}", ended.story());
+        std::fs::remove_dir_all(&stage.state).unwrap();
+    }
 }
 
 struct Round<'a> {
