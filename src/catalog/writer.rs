@@ -108,7 +108,7 @@ pub(super) async fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Reque
     let Writer { mut connection, .. } = writer;
     let checkpoint = sqlx::query(CHECKPOINT).execute(&mut connection).await;
     if let Err(error) = checkpoint {
-        tracing::debug!(error = %error, "the log of changes stays as it is");
+        tracing::warn!(error = %error, "the catalog's log of changes stays as it is");
     }
     if let Err(error) = connection.close().await {
         tracing::warn!(error = %error, "the catalog did not close cleanly; it recovers by itself");

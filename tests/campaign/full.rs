@@ -10,7 +10,7 @@ use roma_sim::{ContentSpec, JobState, Knobs};
 
 use crate::Amount;
 use crate::mount::{Mount, missing};
-use crate::report::Report;
+use crate::report::{Report, is_explained};
 use crate::support::process::Process;
 use crate::support::stage::Stage;
 
@@ -78,7 +78,8 @@ impl Scene {
             mount.remount("size=64m")?;
         } else {
             mount.remount("size=64m")?;
-            if !until(600, || unfinished(stage) == ["0"]) {
+            // The longest pause between two attempts is five minutes.
+            if !until(3_300, || unfinished(stage) == ["0"]) {
                 self.find(format!("does not go on by itself: {:?}", states(stage)));
             }
             let ended = daemon.kill();
@@ -95,7 +96,7 @@ impl Scene {
         self.notes.push(audit.summary());
         self.findings.extend(audit.findings);
         for gap in &audit.gaps {
-            if !wasted || !(gap.is_by_the_disk() || gap.is_by_a_kill()) {
+            if !wasted || !is_explained(gap) {
                 self.find(format!("a package was wasted: {gap}"));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::Amount;
 use crate::mount::{Mount, missing, tool};
-use crate::report::{Report, on_two_cores, seed};
+use crate::report::{Report, is_explained, on_two_cores, seed};
 use crate::support::stage::{Dice, Stage, moody};
 
 /// Cuts of one state directory.
@@ -78,7 +78,7 @@ fn live_through(seed: u64, cuts: u64, report: &mut Report) -> Result<(), String>
         report.find(format!("seed {seed}: {finding}"));
     }
     // A file system that stands still refuses writes before the process is gone.
-    for gap in audit.gaps.iter().filter(|gap| !gap.is_by_a_kill() && !gap.is_by_the_disk()) {
+    for gap in audit.gaps.iter().filter(|gap| !is_explained(gap)) {
         report.find(format!("seed {seed}: the power does not explain {gap}"));
     }
     // Beginnings of packages that are lost are set aside; a whole file must never be.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Amount;
 use crate::mount::{Mount, missing, tool};
-use crate::report::{Report, seed};
+use crate::report::{Report, is_explained, seed};
 use crate::support::stage::{Dice, Stage, moody};
 
 const CONFIG: &str = "min_free_space = \"0\"\nreexports = 1\n";
@@ -77,7 +77,7 @@ fn live_through(seed: u64, findings: &mut Vec<String>) -> Result<(), String> {
     stage.settle()?;
     let audit = stage.audit();
     findings.extend(audit.findings);
-    for gap in audit.gaps.iter().filter(|gap| !gap.is_by_a_kill() && !gap.is_by_the_disk()) {
+    for gap in audit.gaps.iter().filter(|gap| !is_explained(gap)) {
         findings.push(format!("not explained: {gap}"));
     }
     mount.unmount()

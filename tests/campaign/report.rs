@@ -1,5 +1,6 @@
 //! What a part has to say.
 
+use crate::support::audit::Gap;
 use crate::support::stage::{Dice, from_environment};
 
 /// The outcome of one part.
@@ -102,4 +103,11 @@ pub(crate) fn on_two_cores(count: u64, work: impl Fn(u64) -> Report + Sync) -> V
     });
     done.sort_by_key(|(piece, _)| *piece);
     done.into_iter().map(|(_, report)| report).collect()
+}
+
+/// Whether the process was gone, or the disk refused what the server had sent.
+pub(crate) fn is_explained(gap: &Gap) -> bool {
+    // EIO, ENOSPC and EROFS, as the standard library tells them.
+    let refusals = ["(os error 5)", "(os error 28)", "(os error 30)"];
+    gap.is_by_a_kill() || refusals.iter().any(|refusal| gap.because.contains(refusal))
 }

@@ -27,12 +27,6 @@ impl Gap {
     pub(crate) fn is_by_a_kill(&self) -> bool {
         self.because.contains("the daemon stopped during the download")
     }
-
-    /// The disk refused what the server had sent.
-    pub(crate) fn is_by_the_disk(&self) -> bool {
-        // EIO, ENOSPC and EROFS, as the standard library tells them.
-        ["(os error 5)", "(os error 28)", "(os error 30)"].iter().any(|e| self.because.contains(e))
-    }
 }
 
 impl std::fmt::Display for Gap {
@@ -46,6 +40,8 @@ impl std::fmt::Display for Gap {
 pub(crate) struct Audit {
     /// What must not be.
     pub(crate) findings: Vec<String>,
+    /// Packages served whole that no archive knows: only with the catalog can they be forgotten.
+    pub(crate) forgotten: Vec<String>,
     /// Packages served whole and lost all the same.
     pub(crate) gaps: Vec<Gap>,
     /// Archives by state.
@@ -244,7 +240,7 @@ impl Look<'_> {
             let (id, job) = (record.package_id.as_str(), record.job_id.as_str());
             self.audit.served_whole += u64::from(whole > 0);
             if whole > 0 && !holders.contains_key(id) && !lost_jobs.contains(job) {
-                self.audit.findings.push(format!("{id} was served whole and is nowhere"));
+                self.audit.forgotten.push(format!("{id} was served whole and is nowhere"));
             }
             if whole > 1 {
                 self.audit.findings.push(format!("{id} was served whole {whole} times"));
