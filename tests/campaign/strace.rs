@@ -182,8 +182,8 @@ impl Trial {
     }
 }
 
-/// Whether the daemon must end with 74 because this failed: every sync, but for those of SQLite that
-/// lose nothing. What a checkpoint writes into the database stays in the log, whose commits were
+/// Whether the daemon must end with 74 because this failed: every sync, but for those of SQLite
+/// that lose nothing. What a checkpoint writes into the database stays in the log, whose commits were
 /// synced; and SQLite does not look whether the folder could be synced when it makes its journal,
 /// which at the first start holds nothing yet.
 fn must_end(hit: &str, ended: &Ended) -> bool {

@@ -28,6 +28,8 @@ struct Tally {
     stored: u64,
     /// What kills met: states of archives, and kinds of files in staging.
     met: BTreeMap<String, u64>,
+    /// How each round ended.
+    stories: Vec<String>,
     findings: Vec<String>,
 }
 
@@ -44,6 +46,9 @@ fn nothing_is_lost_or_doubled_whenever_the_process_is_killed() {
         for finding in &tally.findings[before..] {
             println!("seed {own}: {finding}");
         }
+    }
+    for story in &tally.stories {
+        println!("  {story}");
     }
     println!(
         "{} kills from seed {seed}: {} packages stored, {} served whole, {} of those lost in the \
@@ -104,7 +109,7 @@ impl<'a> Round<'a> {
             self.find(problem);
         }
         let audit = self.stage.audit();
-        println!("  {}", audit.summary());
+        self.tally.stories.push(audit.summary());
         for gap in &audit.gaps {
             if self.safe.contains(&gap.archive) {
                 self.find(format!("lay whole in staging and is lost: {gap}"));
@@ -204,7 +209,7 @@ impl<'a> Round<'a> {
     /// No command fails because a daemon was killed beside it.
     fn reap(&mut self) {
         for (command, process) in std::mem::take(&mut self.commands) {
-            let ended = process.wait(Duration::from_secs(60));
+            let ended = process.wait(Duration::from_mins(1));
             let well = ended.code == Some(0) || (command == "status" && ended.code == Some(1));
             if !well {
                 self.find(format!("`{command}` failed beside a kill, {}", ended.story()));

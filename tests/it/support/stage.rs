@@ -15,10 +15,10 @@ use super::binary;
 use super::process::{Ended, Process};
 
 /// What a command may take before it counts as hung.
-const COMMAND: Duration = Duration::from_secs(60);
+const COMMAND: Duration = Duration::from_mins(1);
 /// What a daemon may take to come to rest when nothing is wrong any more: several pauses after
 /// failures, and every package that is left.
-const REST: Duration = Duration::from_secs(180);
+const REST: Duration = Duration::from_mins(3);
 
 /// Seeded dice (`SplitMix64`): a run can be begun again as it was.
 #[derive(Clone, Debug)]
