@@ -144,6 +144,8 @@ impl Trial {
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", self.file())
             .env("FAKETIME_CACHE_DURATION", "1")
+            // A process that is killed would leave its own behind.
+            .env("FAKETIME_DISABLE_SHM", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1");
         command

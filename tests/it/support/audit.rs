@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
-use roma_archived::model::ArchiveId;
+use roma_archived::model::{ArchiveId, Timestamp};
 use roma_archived::vault::{OsDisk, Vault};
 use roma_sim::{PackageRecord, Simulator};
 use serde_json::Value;
@@ -18,7 +18,7 @@ use serde_json::Value;
 pub(crate) struct Gap {
     pub(crate) archive: i64,
     pub(crate) package: String,
-    /// What the last event before the loss said of the download.
+    /// What the catalog says of the end of that download.
     pub(crate) because: String,
 }
 
@@ -197,17 +197,20 @@ impl Look<'_> {
         if !record.gets.iter().any(|get| get.consumed) {
             self.find(format!("{} is lost although ROMA still offers its package", archive.id));
         }
-        if !record.gets.iter().any(|get| get.complete) {
-            return;
-        }
+        let Some(whole) = record.gets.iter().find(|get| get.complete) else { return };
         let select = format!(
-            "SELECT event || ': ' || detail FROM events WHERE archive_id = {} \
-             AND event IN ('download_interrupted', 'download_finished') \
-             ORDER BY seq DESC LIMIT 1",
+            "SELECT at, event || ': ' || detail AS what FROM events WHERE archive_id = {} \
+             AND event IN ('download_interrupted', 'download_finished') ORDER BY seq",
             archive.id.0
         );
-        let rows = catalog.view(&select, &[]).await.unwrap().rows;
-        let because = rows.first().and_then(|row| row[0].as_str()).unwrap_or("nothing");
+        let rows = catalog.view(&select, &[]).await.unwrap().into_objects();
+        // What ended that GET, and not a later one that could only fail.
+        let after = |row: &&Value| {
+            let at: Timestamp = row["at"].as_str().unwrap().parse().unwrap();
+            at.as_millis() >= whole.at_ms
+        };
+        let row = rows.iter().find(after).or(rows.last());
+        let because = row.and_then(|row| row["what"].as_str()).unwrap_or("nothing");
         if because.starts_with("download_finished") {
             self.find(format!("{} was whole in staging and is lost", archive.id));
         }
