@@ -112,7 +112,7 @@ pub(crate) fn older_catalog(dice: &mut Dice) -> Vec<String> {
         if (status == Some(1)) != (missing != ["0"]) {
             findings.push(format!("{missing:?} files are missing and `status` says {status:?}"));
         }
-        findings.extend(stage.audit().findings);
+        findings.extend(stage.audit_an_older_catalog().findings);
         Ok(())
     })
 }
@@ -220,4 +220,14 @@ fn spoil(dice: &mut Dice, paths: &[PathBuf], kept: &Path) {
 #[test]
 fn one_daemon_works_and_the_others_are_turned_away() {
     assert_eq!(two_daemons(&mut Dice(1)), [""; 0]);
+}
+
+#[test]
+fn an_older_catalog_claims_nothing_false_and_nothing_is_thrown_away() {
+    assert_eq!(older_catalog(&mut Dice(1)), [""; 0]);
+}
+
+#[test]
+fn a_spoilt_vault_is_told_and_mended() {
+    assert_eq!(spoilt_vault(&mut Dice(1)), [""; 0]);
 }
