@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::Amount;
 use crate::report::{Report, seed};
 use crate::support::process::{Ended, Process};
@@ -101,8 +103,11 @@ impl Trial {
             );
             self.find(format!("does not go on after the clock was set right: {states:?}"));
         }
-        let ended = daemon.kill();
-        if ended.code.is_some() {
+        // Not SIGKILL: the library would leave its shared memory behind.
+        let mut daemon = daemon;
+        daemon.signal(Signal::TERM);
+        let ended = daemon.wait(Duration::from_mins(1));
+        if ended.code != Some(0) {
             self.find(format!("a daemon under a jumping clock: {}", ended.story()));
         }
     }
@@ -144,8 +149,6 @@ impl Trial {
             .env("LD_PRELOAD", &self.library)
             .env("FAKETIME_TIMESTAMP_FILE", self.file())
             .env("FAKETIME_CACHE_DURATION", "1")
-            // A process that is killed would leave its own behind.
-            .env("FAKETIME_DISABLE_SHM", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
             .env("DONT_FAKE_MONOTONIC", "1");
         command
