@@ -198,7 +198,8 @@ impl Vault {
     }
 
     /// Moves a file that nobody knows out of `vault/` or `staging/` into `quarantine/`, under a
-    /// name that begins with `why` and is still free; both moves are durable on return.
+    /// name that begins with `why` and is still free. It may be the only copy of something, so that
+    /// its bytes are durable as well as its move on return.
     pub fn quarantine(&self, path: &Path, why: &str) -> Result<PathBuf, VaultError> {
         let inner = &self.inner;
         let refused = || VaultError::UnsafePath { path: path.display().to_string() };
@@ -213,6 +214,16 @@ impl Vault {
         for ancestor in folder.ancestors().take_while(is_below) {
             if examine(ancestor)?.is_some_and(|found| !found.is_dir()) {
                 return Err(refused());
+            }
+        }
+        if examine(path)?.is_some_and(|found| found.is_file()) {
+            match inner.disk.sync_file(path) {
+                // Of somebody else, who has seen to that.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(source) => {
+                    return Err(VaultError::SyncFailed { path: path.to_owned(), source });
+                }
+                Ok(()) => {}
             }
         }
         let why: String =
