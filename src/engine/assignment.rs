@@ -23,6 +23,9 @@ pub struct Assignment {
     pub check_interval: Duration,
     /// How often stored files are read again.
     pub verify: Verify,
+    /// Tasks that may run at the same time, beside the limits of each kind. One at a time makes a
+    /// run repeatable; a daemon has no such bound.
+    pub at_once: usize,
 }
 
 /// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).

@@ -20,7 +20,9 @@ const PLANNINGS: usize = 4;
 
 impl Engine {
     pub(super) fn start_plannings(&mut self, now: Timestamp) {
-        while self.running.count(|task| matches!(task, Task::Planning(..))) < PLANNINGS {
+        while self.has_room()
+            && self.running.count(|task| matches!(task, Task::Planning(..))) < PLANNINGS
+        {
             let breakers = self.shell.breakers();
             let may_start =
                 |s: &UnplannedSnapshot| s.not_before <= now && breakers.allows(&s.instance, now);
@@ -44,7 +46,7 @@ impl Engine {
     pub(super) fn start_sweeps(&mut self, now: Timestamp) {
         let idle = self.tasks.is_empty() && self.agenda.is_at_rest();
         for place in self.sweeps.due(now, idle) {
-            if self.running.count(|task| *task == Task::Sweep(place)) > 0 {
+            if !self.has_room() || self.running.count(|task| *task == Task::Sweep(place)) > 0 {
                 continue;
             }
             self.sweeps.begin(place, now);
@@ -70,7 +72,7 @@ impl Engine {
             loop {
                 let running =
                     self.running.count(|task| matches!(task, Task::Step(s, ..) if *s == step));
-                if running >= limit {
+                if running >= limit || !self.has_room() {
                     break;
                 }
                 let room = (limit - running, limit);
@@ -110,6 +112,10 @@ impl Engine {
                 Step::Poll | Step::Download | Step::Request => None,
             }
         })
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.tasks.len() < self.assignment.at_once
     }
 
     pub(super) fn start(

@@ -68,6 +68,9 @@ impl Engine {
         let runs = |task: Task| self.running.count(|other| *other == task) > 0;
         let (reconciling, scrubbing) = (runs(Task::Reconcile), runs(Task::Scrub));
         self.upkeep.running.retain(|task| !task.is_finished());
+        if !self.has_room() {
+            return;
+        }
         if !reconciling && self.upkeep.next <= now {
             self.upkeep.next = now.plus(EVERY);
             let keeper = Keeper::of(&self.shell);

@@ -249,6 +249,7 @@ async fn assemble(
         zone: settings.zone.clone(),
         check_interval: options.check_interval,
         verify: settings.verify,
+        at_once: usize::MAX,
         exports: settings.exports,
     };
     let instance_ids: HashMap<Name, String> = settings

@@ -4,6 +4,7 @@
 mod architecture;
 mod catalog;
 mod config;
+mod crash;
 mod demo;
 mod downloading;
 mod fixtures;
@@ -19,6 +20,7 @@ mod recovery;
 mod retention;
 mod schema;
 mod shutdown;
+mod simulation;
 mod storing;
 mod support;
 mod systemd;

@@ -3,14 +3,15 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use roma_archived::catalog::{Access, Adoption, Catalog, ExportRecord};
 use roma_archived::clock::{Clock, ManualClock};
-use roma_archived::engine::{Assignment, Engine, Health, Retention, Shell};
-use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
+use roma_archived::engine::{Assignment, Engine, EngineError, Health, Retention, Shell};
+use roma_archived::lifecycle::{Archive, StateWord};
 use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
 use roma_archived::retention::Policy;
 use roma_archived::roma::Roma;
@@ -23,10 +24,14 @@ use roma_sim::{
 };
 use serde_json::Value;
 
+use super::scratch::scratch;
+
 /// Where every test begins: a Tuesday noon.
-const START: &str = "2026-11-24T12:00:00Z";
+pub(crate) const START: &str = "2026-11-24T12:00:00Z";
 /// Steps that a test may take before it counts as stuck.
-const PATIENCE: usize = 20_000;
+pub(crate) const PATIENCE: usize = 20_000;
+/// Time does not stand still.
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 
 pub(crate) fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -50,6 +55,10 @@ pub(crate) struct Setup {
     /// Sign in to IAM, instead of a token in a file.
     pub(crate) sign_in: bool,
     pub(crate) verify: Verify,
+    /// One task at a time.
+    pub(crate) serial: bool,
+    /// The simulator's clock, when it is not the daemon's.
+    pub(crate) truth: Option<ManualClock>,
 }
 
 impl Default for Setup {
@@ -64,6 +73,8 @@ impl Default for Setup {
             endpoint: None,
             sign_in: false,
             verify: Verify::default(),
+            serial: false,
+            truth: None,
         }
     }
 }
@@ -75,51 +86,127 @@ impl Setup {
     }
 }
 
-pub(crate) struct World {
+/// What outlives the daemon.
+pub(crate) struct Ground {
     pub(crate) simulator: Simulator,
+    /// The daemon's clock.
     pub(crate) clock: ManualClock,
-    pub(crate) catalog: Catalog,
-    pub(crate) vault: Vault,
-    pub(crate) engine: Engine,
     /// As of the next start.
     pub(crate) setup: Setup,
+    /// Archives that were being downloaded when the daemon before this one ended.
+    pub(crate) in_doubt: Vec<ArchiveId>,
     directory: tempfile::TempDir,
 }
 
-impl World {
-    /// A world that has just been started for the first time.
+/// A daemon at work on its ground.
+pub(crate) struct World {
+    pub(crate) catalog: Catalog,
+    pub(crate) vault: Vault,
+    pub(crate) engine: Engine,
+    pub(crate) ground: Ground,
+}
+
+impl Deref for World {
+    type Target = Ground;
+
+    fn deref(&self) -> &Ground {
+        &self.ground
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Ground {
+        &mut self.ground
+    }
+}
+
+/// Why a daemon did not start, or did not go on.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It died in the middle of an operation of the disk.
+    Crashed,
+    /// The disk failed while the vault was opened.
+    Vault,
+    /// It gave up by itself.
+    Engine(EngineError),
+}
+
+/// What a turn of the engine came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// A task has ended.
+    Worked,
+    /// Nothing is to be done before this moment.
+    Idle(Timestamp),
+    /// Nothing is left to do.
+    AtRest,
+}
+
+impl Ground {
+    /// A simulator and an empty state directory.
     pub(crate) async fn new(setup: Setup) -> Self {
         let clock = ManualClock::new(START.parse().unwrap());
-        let lapse = clock.clone();
+        let lapse = setup.truth.clone().unwrap_or_else(|| clock.clone());
         let options = SimOptions {
             clock: SimClock::from_fn(Arc::new(move || lapse.now().as_millis())),
             knobs: setup.knobs.clone(),
             ..SimOptions::default()
         };
         let simulator = Simulator::start(options).await.unwrap();
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         for (file, secret) in [("token", defaults::TOKEN), ("password", defaults::PASSWORD)] {
             std::fs::write(directory.path().join(file), secret).unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(directory.path().join(file), mode).unwrap();
         }
-        let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
-        Self { simulator, clock, catalog, vault, engine, setup, directory }
+        Self { simulator, clock, setup, in_doubt: Vec::new(), directory }
     }
 
-    /// The daemon is gone without a word and starts again.
-    pub(crate) async fn restart(self) -> Self {
-        self.restart_after(|_| {}).await
+    /// Starts a daemon where nothing is meant to fail.
+    async fn enter(self) -> World {
+        match self.try_enter(std::future::pending()).await {
+            Ok(world) => world,
+            Err((_, ending)) => panic!("the daemon does not start: {ending:?}"),
+        }
     }
 
-    /// Somebody does something to the state directory while the daemon is gone.
-    pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Self {
-        let Self { simulator, clock, catalog, vault, engine, setup, directory } = self;
-        drop((engine, vault));
+    /// Starts a daemon, which may die of `crashed` on its way.
+    pub(crate) async fn try_enter(
+        mut self,
+        crashed: impl Future<Output = ()>,
+    ) -> Result<World, (Self, Ending)> {
+        tokio::pin!(crashed);
+        let catalog = Catalog::open(self.directory.path(), Access::Owner).await.unwrap();
+        let active = catalog.active().await.unwrap();
+        self.in_doubt = active
+            .iter()
+            .filter(|archive| archive.state.word() == StateWord::Downloading)
+            .map(|archive| archive.id)
+            .collect();
+        let (path, disk) = (self.directory.path().to_owned(), self.setup.disk.clone());
+        let opening = tokio::task::spawn_blocking(move || Vault::open(&path, disk));
+        let opened = tokio::select! {
+            biased;
+            () = &mut crashed => Err(Ending::Crashed),
+            opened = opening => opened.unwrap().map_err(|_| Ending::Vault),
+        };
+        let ending = match opened {
+            Ok(vault) => {
+                let mut engine = hire(&self, &catalog, &vault).await;
+                let recovered = tokio::select! {
+                    biased;
+                    () = &mut crashed => Err(Ending::Crashed),
+                    recovered = engine.recover() => recovered.map_err(Ending::Engine),
+                };
+                match recovered {
+                    Ok(()) => return Ok(World { catalog, vault, engine, ground: self }),
+                    Err(ending) => ending,
+                }
+            }
+            Err(ending) => ending,
+        };
         catalog.close().await;
-        meanwhile(directory.path());
-        let (catalog, vault, engine) = start(&setup, &simulator, &clock, directory.path()).await;
-        Self { simulator, clock, catalog, vault, engine, setup, directory }
+        Err((self, ending))
     }
 
     pub(crate) fn path(&self, below: &str) -> PathBuf {
@@ -130,17 +217,48 @@ impl World {
         self.clock.now()
     }
 
+    /// A job that somebody started elsewhere.
+    pub(crate) fn job(&self, state: JobState, content: ContentSpec) -> CreatedJob {
+        let spec = JobSpec { user: None, state, content };
+        let now = self.simulator.now_ms();
+        self.simulator.world().create_job(defaults::INSTANCE_ID, spec, now)
+    }
+}
+
+impl World {
+    /// A world that has just been started for the first time.
+    pub(crate) async fn new(setup: Setup) -> Self {
+        Ground::new(setup).await.enter().await
+    }
+
+    /// The daemon is gone without a word.
+    pub(crate) async fn leave(self) -> Ground {
+        let Self { catalog, vault, engine, ground } = self;
+        drop((engine, vault));
+        catalog.close().await;
+        ground
+    }
+
+    /// The daemon is gone without a word and starts again.
+    pub(crate) async fn restart(self) -> Self {
+        self.leave().await.enter().await
+    }
+
+    /// Somebody does something to the state directory while the daemon is gone.
+    pub(crate) async fn restart_after(self, meanwhile: impl FnOnce(&Path)) -> Self {
+        let ground = self.leave().await;
+        meanwhile(ground.directory.path());
+        ground.enter().await
+    }
+
     /// Runs everything that is due, and moves time to whatever falls due next, until every archive
     /// is at rest.
     pub(crate) async fn settle(&mut self) {
         for _ in 0..PATIENCE {
-            let wake = self.engine.pass().await.unwrap();
-            if self.engine.is_busy() {
-                self.engine.step_finished().await.unwrap();
-            } else if self.engine.is_at_rest() {
-                return;
-            } else {
-                self.clock.set(wake.max(self.now().plus(Duration::from_millis(1))));
+            match turn(&mut self.engine, std::future::pending()).await.unwrap() {
+                Turn::Worked => {}
+                Turn::AtRest => return,
+                Turn::Idle(wake) => self.clock.set(wake.max(self.now().plus(TICK))),
             }
         }
         panic!("nothing comes to rest: {}", self.engine.summary());
@@ -175,7 +293,7 @@ impl World {
             } else if self.now() >= end {
                 return;
             } else {
-                let next = wake.max(self.now().plus(Duration::from_millis(1)));
+                let next = wake.max(self.now().plus(TICK));
                 self.clock.set(next.min(end));
             }
         }
@@ -195,13 +313,6 @@ impl World {
         };
         self.catalog.open_snapshot(new, now).await.unwrap();
         self.notice();
-    }
-
-    /// A job that somebody started elsewhere.
-    pub(crate) fn job(&self, state: JobState, content: ContentSpec) -> CreatedJob {
-        let spec = JobSpec { user: None, state, content };
-        let now = self.now().as_millis();
-        self.simulator.world().create_job(defaults::INSTANCE_ID, spec, now)
     }
 
     /// Adopts a job, as the command does.
@@ -252,112 +363,53 @@ impl World {
     pub(crate) async fn events(&self, id: i64) -> Vec<String> {
         self.column(&format!("SELECT event FROM events WHERE archive_id = {id} ORDER BY seq")).await
     }
+}
 
-    /// An archive's row is what its events make of it.
-    async fn check_replay(&self, archive: &Archive) {
-        let select = format!(
-            "SELECT at, event, detail FROM events WHERE archive_id = {} ORDER BY seq",
-            archive.id.0
-        );
-        let mut rows = self.catalog.view(&select, &[]).await.unwrap().into_objects().into_iter();
-        let opened = rows.next().unwrap();
-        assert_eq!(opened["event"], "archive_opened");
-        let mut replay = Archive {
-            state: State::Scheduled,
-            revision: 0,
-            attempts: 0,
-            unknown_polls: 0,
-            downloads: 0,
-            not_before: opened["at"].as_str().unwrap().parse().unwrap(),
-            milestones: Milestones::default(),
-            last_error: None,
-            ..archive.clone()
-        };
-        for row in rows {
-            let mut event: Value = serde_json::from_str(row["detail"].as_str().unwrap()).unwrap();
-            event["event"] = row["event"].clone();
-            let event: Event = serde_json::from_value(event).unwrap();
-            replay = replay.apply(&event, row["at"].as_str().unwrap().parse().unwrap()).unwrap();
-        }
-        assert_eq!(&replay, archive);
-    }
-
-    /// Neither the catalog nor its log of changes holds a secret.
-    fn check_secrecy(&self) {
-        for file in ["catalog.db", "catalog.db-wal"] {
-            let bytes = std::fs::read(self.path(file)).unwrap();
-            let secret = defaults::TOKEN.as_bytes();
-            assert!(!bytes.windows(secret.len()).any(|w| w == secret), "a secret in {file}");
-        }
-    }
-
-    /// What must hold whenever everything is at rest; see the oracle in `ARCHITECTURE.md`.
-    pub(crate) async fn check_oracle(&self) {
-        self.check_secrecy();
-        let rows = self.catalog.view("SELECT * FROM archives ORDER BY id", &[]).await.unwrap();
-        let mut known = Vec::new();
-        for row in rows.into_objects() {
-            let archive = self.archive(row["id"].as_i64().unwrap()).await;
-            self.check_replay(&archive).await;
-            let Some(held) = archive.state.holding() else { continue };
-            let package = held.offer.package.as_str();
-            {
-                let world = self.simulator.world();
-                let record = world.ledger().package(package).unwrap();
-                assert_eq!(record.sha256(), held.raw.sha256.to_string(), "{row}");
-                assert!(world.ledger().completed_gets(package) <= 1, "fetched twice: {row}");
-            }
-            let path = self.vault.stored_path(&held.file);
-            match archive.state.word() {
-                StateWord::Stored | StateWord::Trashed => {
-                    let mut bytes = Vec::new();
-                    self.vault.extract(&held.file, held.raw, &mut bytes).unwrap();
-                    assert_eq!(bytes.len() as u64, held.raw.bytes);
-                    known.push(path);
-                }
-                _ => assert!(!path.exists(), "{} is still there", path.display()),
+/// Starts what is due and waits for one task to end, unless the daemon dies of `crashed`.
+pub(crate) async fn turn(
+    engine: &mut Engine,
+    crashed: impl Future<Output = ()>,
+) -> Result<Turn, Ending> {
+    let wake = engine.pass().await.map_err(Ending::Engine)?;
+    if engine.is_busy() {
+        tokio::select! {
+            biased;
+            () = crashed => Err(Ending::Crashed),
+            finished = engine.step_finished() => {
+                finished.map_err(Ending::Engine)?;
+                Ok(Turn::Worked)
             }
         }
-        let mut files = Vec::new();
-        self.vault.walk_stored(&mut |path, _| files.push(self.path("vault").join(path))).unwrap();
-        files.sort();
-        known.sort();
-        assert_eq!(files, known, "the vault holds what the catalog knows");
-        let staged = self.vault.list_staged().unwrap();
-        assert!(staged.ours.is_empty() && staged.foreign.is_empty(), "{staged:?}");
-        let most = self.simulator.world().ledger().most_jobs_at_once(defaults::USER);
-        assert!(most <= 1, "{most} jobs of one user at once");
+    } else if engine.is_at_rest() {
+        Ok(Turn::AtRest)
+    } else {
+        Ok(Turn::Idle(wake))
     }
 }
 
-fn auth(setup: &Setup, simulator: &Simulator, directory: &Path) -> Auth {
-    if !setup.sign_in {
-        return Auth::Token { token: SecretPlace::File(directory.join("token")) };
+fn auth(ground: &Ground) -> Auth {
+    if !ground.setup.sign_in {
+        return Auth::Token { token: SecretPlace::File(ground.path("token")) };
     }
     Auth::Password {
-        iam_endpoint: simulator.url().parse().unwrap(),
+        iam_endpoint: ground.simulator.url().parse().unwrap(),
         user: defaults::USER.to_owned(),
         domain: defaults::DOMAIN.to_owned(),
         project: defaults::PROJECT_NAME.to_owned(),
-        password: SecretPlace::File(directory.join("password")),
+        password: SecretPlace::File(ground.path("password")),
     }
 }
 
-async fn start(
-    setup: &Setup,
-    simulator: &Simulator,
-    clock: &ManualClock,
-    directory: &Path,
-) -> (Catalog, Vault, Engine) {
-    let catalog = Catalog::open(directory, Access::Owner).await.unwrap();
-    let vault = Vault::open(directory, setup.disk.clone()).unwrap();
-    let now = clock.now();
+/// The engine as the host would set it up.
+async fn hire(ground: &Ground, catalog: &Catalog, vault: &Vault) -> Engine {
+    let setup = &ground.setup;
+    let now = ground.now();
     let zone = jiff::tz::TimeZone::UTC;
-    let account = Account { name: name("ops"), auth: auth(setup, simulator, directory) };
+    let account = Account { name: name("ops"), auth: auth(ground) };
     let instance = Instance {
         name: name("prod"),
         account: name("ops"),
-        endpoint: setup.endpoint.clone().unwrap_or_else(|| simulator.url()).parse().unwrap(),
+        endpoint: setup.endpoint.clone().unwrap_or_else(|| ground.simulator.url()).parse().unwrap(),
         project_id: defaults::PROJECT_ID.to_owned(),
         instance_id: defaults::INSTANCE_ID.to_owned(),
     };
@@ -395,20 +447,19 @@ async fn start(
         zone: zone.clone(),
         check_interval: Duration::from_hours(1),
         verify: setup.verify,
+        at_once: if setup.serial { 1 } else { usize::MAX },
     };
     let roma = Roma::new(&[account], &[instance], &setup.limits, &Tls::default()).unwrap();
     let shell = Shell {
         catalog: catalog.clone(),
         vault: vault.clone(),
         roma,
-        clock: Clock::Manual(clock.clone()),
+        clock: Clock::Manual(ground.clock.clone()),
         limits: setup.limits.clone(),
         pack: setup.pack,
         promised: std::sync::atomic::AtomicU64::new(0),
         instance_ids: HashMap::new(),
         health: Health::default(),
     };
-    let mut engine = Engine::new(shell, assignment);
-    engine.recover().await.unwrap();
-    (catalog, vault, engine)
+    Engine::new(shell, assignment)
 }

@@ -1,0 +1,183 @@
+//! What must hold whenever everything is at rest, whatever happened before: O1 to O8 of
+//! `ARCHITECTURE.md`. It asks the catalog, the disk and the simulator's ledger, and believes none
+//! of them alone.
+
+use std::collections::BTreeSet;
+
+use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
+use roma_archived::model::{ArchiveId, Sha256Digest, Timestamp};
+use roma_sim::{PackageRecord, defaults};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::world::World;
+
+/// What a trial did that a client cannot make good.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Excuses {
+    /// Archives that were being downloaded when the daemon died or the disk failed: the bytes may
+    /// be gone from the wire and not on the disk.
+    pub(crate) interrupted: BTreeSet<ArchiveId>,
+}
+
+impl World {
+    /// An archive's row is what its events make of it.
+    async fn check_replay(&self, archive: &Archive) {
+        let select = format!(
+            "SELECT at, event, detail FROM events WHERE archive_id = {} ORDER BY seq",
+            archive.id.0
+        );
+        let mut rows = self.catalog.view(&select, &[]).await.unwrap().into_objects().into_iter();
+        let opened = rows.next().unwrap();
+        assert_eq!(opened["event"], "archive_opened");
+        let mut replay = Archive {
+            state: State::Scheduled,
+            revision: 0,
+            attempts: 0,
+            unknown_polls: 0,
+            downloads: 0,
+            not_before: moment(&opened["at"]),
+            milestones: Milestones::default(),
+            last_error: None,
+            ..archive.clone()
+        };
+        for row in rows {
+            let mut event: Value = serde_json::from_str(row["detail"].as_str().unwrap()).unwrap();
+            event["event"] = row["event"].clone();
+            let event: Event = serde_json::from_value(event).unwrap();
+            replay = replay.apply(&event, moment(&row["at"])).unwrap();
+        }
+        assert_eq!(&replay, archive);
+    }
+
+    /// Neither the catalog nor its log of changes holds a secret.
+    fn check_secrecy(&self) {
+        for file in ["catalog.db", "catalog.db-wal"] {
+            let bytes = std::fs::read(self.path(file)).unwrap();
+            let secret = defaults::TOKEN.as_bytes();
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret), "a secret in {file}");
+        }
+    }
+
+    /// What must hold whenever everything is at rest, where nobody died in the wrong moment.
+    pub(crate) async fn check_oracle(&self) {
+        assert_eq!(self.check_with(&Excuses::default()).await, 0);
+    }
+
+    /// What must hold whenever everything is at rest.
+    /// The answer counts the packages that were served whole and are lost: the gap that no client
+    /// can close.
+    pub(crate) async fn check_with(&self, excuses: &Excuses) -> usize {
+        self.check_secrecy();
+        let mut archives = Vec::new();
+        for id in self.column("SELECT id FROM archives ORDER BY id").await {
+            archives.push(self.archive(id.parse().unwrap()).await);
+        }
+        for archive in &archives {
+            self.check_replay(archive).await;
+        }
+        self.check_files(&archives);
+        self.check_losses(&archives);
+        self.check_newest().await;
+        self.check_ledger(&archives, excuses)
+    }
+
+    /// The catalog claims what is there, and nothing else is there.
+    fn check_files(&self, archives: &[Archive]) {
+        let mut known = Vec::new();
+        for archive in archives {
+            let Some(held) = archive.state.holding() else { continue };
+            let package = held.offer.package.as_str();
+            let recorded = self.simulator.world().ledger().package(package).unwrap().clone();
+            let sha256 = held.raw.sha256.to_string();
+            assert_eq!(sha256, recorded.sha256(), "{archive:?} of {:?}", recorded.gets);
+            let path = self.vault.stored_path(&held.file);
+            match archive.state.word() {
+                StateWord::Stored | StateWord::Trashed => {
+                    let mut bytes = Vec::new();
+                    self.vault.extract(&held.file, held.raw, &mut bytes).unwrap();
+                    assert_eq!(bytes.len() as u64, held.raw.bytes);
+                    known.push(path);
+                }
+                _ => assert!(!path.exists(), "{} is still there", path.display()),
+            }
+        }
+        let mut files = Vec::new();
+        self.vault.walk_stored(&mut |path, _| files.push(self.path("vault").join(path))).unwrap();
+        files.sort();
+        known.sort();
+        assert_eq!(files, known, "the vault holds what the catalog knows");
+        let staged = self.vault.list_staged().unwrap();
+        assert!(staged.ours.is_empty() && staged.foreign.is_empty(), "{staged:?}");
+    }
+
+    /// What the server served whole is stored once, or a visible loss with an excuse.
+    fn check_ledger(&self, archives: &[Archive], excuses: &Excuses) -> usize {
+        let mut gap = 0;
+        let aside: BTreeSet<String> = std::fs::read_dir(self.path("quarantine"))
+            .unwrap()
+            .map(|entry| Sha256::digest(std::fs::read(entry.unwrap().path()).unwrap()))
+            .map(|digest| Sha256Digest(digest.into()).to_string())
+            .collect();
+        let packages: Vec<PackageRecord> = self.simulator.world().ledger().packages().to_vec();
+        for package in packages {
+            let complete = package.gets.iter().filter(|get| get.complete).count();
+            if complete == 0 {
+                continue;
+            }
+            let of_package: Vec<&Archive> = archives
+                .iter()
+                .filter(|a| a.state.job().is_some_and(|job| job.as_str() == package.job_id))
+                .collect();
+            // Some tests fetch besides the daemon. Of a job that was adopted again the last row counts.
+            let Some((archive, before)) = of_package.split_last() else { continue };
+            assert!(before.iter().all(|a| a.state.word() == StateWord::Lost), "{of_package:?}");
+            // A body that nobody could tell from a cut one is kept aside.
+            let kept = || aside.contains(package.sha256());
+            let is_excused = excuses.interrupted.contains(&archive.id) || kept();
+            assert!(complete <= 1 || is_excused, "fetched {complete} times: {archive:?}");
+            match archive.state.word() {
+                StateWord::Stored
+                | StateWord::Trashed
+                | StateWord::Deleting
+                | StateWord::Deleted => {}
+                StateWord::Lost if is_excused => gap += usize::from(!kept()),
+                word => panic!("{word} although it was served whole: {archive:?}, {package:?}"),
+            }
+        }
+        let most = self.simulator.world().ledger().most_jobs_at_once(defaults::USER);
+        assert!(most <= 1, "{most} jobs of one user at once");
+        gap
+    }
+
+    /// A loss is exported again as long as it may be.
+    fn check_losses(&self, archives: &[Archive]) {
+        let lost = archives.iter().filter(|a| a.state.word() == StateWord::Lost);
+        for archive in lost.filter(|a| a.scope.is_some()) {
+            let replaced = archives.iter().any(|other| other.replaces == Some(archive.id));
+            let exhausted = archive.generation >= self.setup.limits.reexports;
+            assert!(replaced || exhausted, "lost and left at that: {archive:?}");
+            assert!(archive.last_error.is_some(), "lost without a word: {archive:?}");
+        }
+    }
+
+    /// No policy took the newest snapshot that was ever good.
+    async fn check_newest(&self) {
+        let gone = self
+            .column(
+                "SELECT 's' || id FROM snapshots AS newest \
+                 WHERE state IN ('trashed', 'deleted') AND EXISTS (SELECT 1 FROM events \
+                 WHERE snapshot_id = newest.id AND event = 'deletion_decided' \
+                 AND json_extract(detail, '$.deletion.policy') IS NOT NULL) \
+                 AND NOT EXISTS (SELECT 1 FROM snapshots AS s \
+                 WHERE s.export = newest.export AND s.state = 'complete' \
+                 AND (s.taken_at, s.id) > (newest.taken_at, newest.id))",
+            )
+            .await;
+        assert!(gone.is_empty(), "the newest good snapshot is gone: {gone:?}");
+    }
+}
+
+fn moment(text: &Value) -> Timestamp {
+    text.as_str().unwrap().parse().unwrap()
+}
