@@ -129,7 +129,7 @@ impl World {
                 .iter()
                 .filter(|a| a.state.job().is_some_and(|job| job.as_str() == package.job_id))
                 .collect();
-            // Some tests fetch besides the daemon. Of a job that was adopted again the last row counts.
+            // Some tests fetch besides the daemon. The last row of a job counts.
             let Some((archive, before)) = of_package.split_last() else { continue };
             assert!(before.iter().all(|a| a.state.word() == StateWord::Lost), "{of_package:?}");
             // A body that nobody could tell from a cut one is kept aside.
