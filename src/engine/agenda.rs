@@ -40,6 +40,17 @@ impl Agenda {
         self.put_not_before(archive, Timestamp::EARLIEST);
     }
 
+    /// Takes an archive as a command left it, whose clock may have been another.
+    pub(super) fn put_as_of(&mut self, archive: Archive, now: Timestamp) {
+        let id = archive.id;
+        self.put(archive);
+        if let Some(mut entry) = self.remove(id) {
+            entry.slot =
+                entry.slot.map(|(step, due)| (step, credible_due(&entry.archive, due, now)));
+            self.enter(entry);
+        }
+    }
+
     /// Takes an archive that a task has made or changed besides its own. If a look at the catalog
     /// came first, it may be under way already.
     pub(super) fn put_if_newer(&mut self, archive: Archive) {

@@ -247,9 +247,14 @@ impl Engine {
         self.sweeps.clock_went_back(now);
         self.upkeep.clock_went_back(now);
         self.shell.breakers().clock_went_back(now);
-        let latest = now.plus(FARTHEST_PLANNING);
+        self.plan_soon(now);
+    }
+
+    /// No planning waits longer than it was meant to, and the first one for nothing.
+    fn plan_soon(&mut self, now: Timestamp) {
         for snapshot in &mut self.to_plan {
-            snapshot.not_before = latest.min(snapshot.not_before);
+            let wait = if snapshot.attempts == 0 { Duration::ZERO } else { FARTHEST_PLANNING };
+            snapshot.not_before = snapshot.not_before.min(now.plus(wait));
         }
     }
 
@@ -284,7 +289,7 @@ impl Engine {
             // Our own changes are in there too; what a step has is its own business.
             let newer = self.agenda.revision(archive.id).is_none_or(|r| r < archive.revision);
             if newer && !self.agenda.is_taken(archive.id) {
-                self.agenda.put(archive);
+                self.agenda.put_as_of(archive, now);
             }
         }
         let mut to_plan = self.shell.catalog.to_plan().await?;
@@ -292,6 +297,7 @@ impl Engine {
             |id| self.running.count(|t| matches!(t, Task::Planning(s, _) if *s == id)) > 0;
         to_plan.retain(|snapshot| !planned(snapshot.id));
         self.to_plan = to_plan;
+        self.plan_soon(now);
         Ok(())
     }
 

@@ -2,8 +2,8 @@
 //! says of itself.
 //!
 //! It must never follow a link, never open anything but a regular file (opening a pipe would wait
-//! for ever), and never take a disk that refuses to be read for a file that is gone. Looking changes
-//! nothing, so a crash means nothing here.
+//! for ever), and never take a disk that refuses to be read for a file that is gone. Looking
+//! changes nothing, so a crash means nothing here.
 
 use std::fs;
 use std::io;

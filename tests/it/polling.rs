@@ -1,10 +1,13 @@
 //! What a job says of itself, in every vintage, and what is made of it. What each fault of the wire
 //! leads to is in `wire_faults`.
 
+use std::time::Duration;
+
+use roma_archived::catalog::{NewSnapshot, Origin};
 use roma_sim::knobs::{ArchiveIdPlace, ReasonForm, ReasonKey, Vintage};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobReason, JobState, Knobs};
 
-use crate::support::world::{Setup, World};
+use crate::support::world::{Setup, World, adoption, name};
 
 #[tokio::test]
 async fn every_vintage_leads_to_a_stored_package() {
@@ -153,4 +156,36 @@ async fn a_server_that_shows_what_it_was_sent_gives_no_secret_away() {
     let told = world.column("SELECT detail FROM events WHERE event = 'poll_postponed'").await;
     assert!(told[0].contains("you sent X-Auth-Token: [redacted]"), "{told:?}");
     world.check_oracle().await;
+}
+
+/// A command may have written it while the clock ran ahead, after the daemon noticed that it was set
+/// right again.
+#[tokio::test]
+async fn what_a_command_with_a_clock_ahead_asked_for_is_not_put_off() {
+    let mut world = World::new(Setup::default()).await;
+    let job = world.job(JobState::Ready, ContentSpec::Assets);
+    let ahead = world.now().plus(Duration::from_hours(42 * 24));
+    world.catalog.adopt(adoption(&job.job_id), ahead).await.unwrap();
+    let new = NewSnapshot {
+        instance: name("prod"),
+        export: name("nightly"),
+        origin: Origin::Command,
+        taken_at: ahead,
+        next_due: None,
+    };
+    world.catalog.open_snapshot(new, ahead).await.unwrap();
+    world.engine.look_again();
+    world.run_due().await;
+    assert_eq!(world.states().await, ["stored", "stored"]);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_while_the_clock_ran_ahead_is_due_at_the_next_start() {
+    let world = World::new(Setup::default()).await;
+    let job = world.job(JobState::Ready, ContentSpec::Assets);
+    let ahead = world.now().plus(Duration::from_hours(42 * 24));
+    world.catalog.adopt(adoption(&job.job_id), ahead).await.unwrap();
+    let mut world = world.restart().await;
+    world.run_due().await;
+    assert_eq!(world.states().await, ["stored"]);
 }

@@ -116,7 +116,10 @@ impl World {
         let mut gap = 0;
         let aside: BTreeSet<String> = std::fs::read_dir(self.path("quarantine"))
             .unwrap()
-            .map(|entry| Sha256::digest(std::fs::read(entry.unwrap().path()).unwrap()))
+            .map(|entry| entry.unwrap().path())
+            // Folders and links are moved there as they are.
+            .filter(|path| path.symlink_metadata().unwrap().is_file())
+            .map(|path| Sha256::digest(std::fs::read(path).unwrap()))
             .map(|digest| Sha256Digest(digest.into()).to_string())
             .collect();
         let packages: Vec<PackageRecord> = self.simulator.world().ledger().packages().to_vec();
