@@ -186,8 +186,8 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
 
 /// When the next step of an archive is due, as far as `now` lets it be believed. The moment was
 /// written when the clock may have run ahead, and no retry waits longer than an hour; a job that
-/// nothing was tried with yet waits for nothing at all. Only what lies in the trash has a day of its
-/// own.
+/// nothing was tried with yet waits for nothing at all. Only what lies in the trash has a day of
+/// its own.
 pub fn credible_due(archive: &Archive, due: Timestamp, now: Timestamp) -> Timestamp {
     match archive.state {
         State::Trashed(..) => due,

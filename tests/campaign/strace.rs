@@ -64,7 +64,8 @@ pub(crate) fn run(amount: Amount) -> Report {
 
 impl Kind {
     /// What a life may take. The count is that of each thread: a writer of the catalog that waits
-    /// for room and tries again in a new one meets the same end again, as on a disk that stays full.
+    /// for room and tries again in a new one meets the same end again, as on a disk that stays
+    /// full.
     fn patience(self) -> Duration {
         Duration::from_secs(if self.error == "ENOSPC" { 10 } else { 90 })
     }

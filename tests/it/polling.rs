@@ -158,8 +158,8 @@ async fn a_server_that_shows_what_it_was_sent_gives_no_secret_away() {
     world.check_oracle().await;
 }
 
-/// A command may have written it while the clock ran ahead, after the daemon noticed that it was set
-/// right again.
+/// A command may have written it while the clock ran ahead, after the daemon noticed that it was
+/// set right again.
 #[tokio::test]
 async fn what_a_command_with_a_clock_ahead_asked_for_is_not_put_off() {
     let mut world = World::new(Setup::default()).await;

@@ -246,8 +246,8 @@ impl Trial {
 
     /// Adds what was recorded to the story.
     async fn tell(&mut self) {
-        let events = "SELECT at || ' a' || coalesce(archive_id, 0) || ' ' || event || ' ' || detail \
-                      FROM events ORDER BY seq";
+        let events = "SELECT at || ' a' || coalesce(archive_id, 0) || ' ' || event || ' ' || \
+                      detail FROM events ORDER BY seq";
         let events = self.world().column(events).await;
         self.story.extend(events);
         let now = self.world().now();
