@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         println!("parts: {}", names.join(", "));
         return ExitCode::from(64);
     }
-    if let Some(code) = in_own_mounts() {
+    if let Some(code) = on_an_island() {
         return code;
     }
     let mut reports = Vec::new();
@@ -88,18 +88,18 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(found))
 }
 
-/// Begins again where mounts are private to this process, so that none outlives it, however it
-/// ends.
-fn in_own_mounts() -> Option<ExitCode> {
-    const MARK: &str = "ROMA_CAMPAIGN_MOUNTS";
-    if !mount::is_root() || std::env::var_os(MARK).is_some() {
+/// Begins again where mounts and processes are private, so that none outlives it, however it ends.
+fn on_an_island() -> Option<ExitCode> {
+    const MARK: &str = "ROMA_CAMPAIGN_ISLAND";
+    if std::env::var_os(MARK).is_some() || mount::missing(&["setpriv", "unshare"]).is_some() {
+        // It goes on here; what is mounted is then removed by what made it.
         return None;
     }
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "--"]);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid", "--fork"]);
+    command.args(["--kill-child", "--mount-proc", "--propagation", "private", "--"]);
     command.arg(std::env::current_exe().unwrap()).args(std::env::args().skip(1)).env(MARK, "1");
-    // Without the tool it goes on here; mounts are then removed by what made them.
-    let status = command.status().ok()?;
+    let status = command.status().unwrap();
     Some(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 

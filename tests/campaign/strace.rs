@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roma_archived::clock::Clock;
 use roma_archived::model::SnapshotId;
-use roma_archived::vault::Vault;
+use roma_archived::vault::{StateLock, Vault};
 use roma_sim::{ContentSpec, JobState, Knobs};
 
 use crate::Amount;
@@ -64,8 +64,7 @@ pub(crate) fn run(amount: Amount) -> Report {
 
 impl Kind {
     /// What a life may take. The count is that of each thread: a writer of the catalog that waits
-    /// for room and tries again in a new one meets the same end again, as on a disk that stays
-    /// full.
+    /// for room and tries again in a new one meets the same again, as on a disk that stays full.
     fn patience(self) -> Duration {
         Duration::from_secs(if self.error == "ENOSPC" { 10 } else { 90 })
     }
@@ -173,6 +172,13 @@ impl Trial {
     /// What must not be, of this life and of the one after it.
     fn judge(&mut self, ended: &Ended) -> Vec<String> {
         let mut findings = Vec::new();
+        // What was traced dies a moment after the tracer.
+        for _ in 0..500 {
+            if !StateLock::is_held(&self.stage.state) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let orderly = matches!(ended.code, Some(0 | 73 | 74));
         let room = |hit: &&String| self.kind.error == "ENOSPC" && hit.contains("/catalog.db");
         let waits_for_room = ended.hung && self.hit.iter().filter(room).count() > 1;
