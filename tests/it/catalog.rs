@@ -243,3 +243,56 @@ async fn a_first_start_cut_short_within_a_transaction_is_undone_by_the_next() {
     Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
     Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await;
 }
+
+/// A catalog with so many archives, of which every third one has a file and the rest is history.
+async fn long_history(directory: &tempfile::TempDir, count: i64) -> Catalog {
+    use sqlx::{AssertSqlSafe, ConnectOptions};
+    let catalog = catalog(directory).await;
+    adopt(&catalog, "first").await;
+    let path = directory.path().join("catalog.db");
+    let mut db = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    let sql = format!(
+        "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+         INSERT INTO internal_archive (
+             id, snapshot_id, instance, export, part, revision, attempts, downloads, at_rest,
+             scheduled_at_ms, not_before_ms, state, job_id, package_id, raw_bytes, raw_sha256,
+             stored_bytes, stored_sha256, format, method, path, deletion_reason, verified_at_ms)
+         SELECT i, 1, 'prod', 'watched', 1, 0, 0, 1, 1, 0, 0,
+             CASE WHEN i % 3 = 0 THEN 'stored' ELSE 'deleted' END, 'j' || i, 'p' || i, 1,
+             zeroblob(32), 1, zeroblob(32), 'zip', 'store', i || '.zip',
+             CASE WHEN i % 3 = 0 THEN NULL ELSE 'old' END, i / 10 FROM n"
+    );
+    sqlx::query(AssertSqlSafe(sql)).execute(&mut db).await.unwrap();
+    sqlx::Connection::close(db).await.unwrap();
+    catalog
+}
+
+#[tokio::test]
+async fn files_are_asked_for_in_pages_whatever_the_history() {
+    use roma_archived::model::ArchiveId;
+    let directory = tempfile::tempdir().unwrap();
+    let catalog = long_history(&directory, 3_500).await;
+    let (mut after, mut seen, mut pages) = (Some(ArchiveId(0)), Vec::new(), 0);
+    while let Some(start) = after {
+        let (page, next) = catalog.holding_page(start).await.unwrap();
+        assert!(page.len() <= 1_000);
+        seen.extend(page.into_iter().map(|archive| archive.id.0));
+        (after, pages) = (next, pages + 1);
+    }
+    assert_eq!((pages, seen), (4, (1..=3_500).filter(|id| id % 3 == 0).collect()));
+    // Those read longest ago first, and none twice although many were read at the same moment.
+    let until = Timestamp::from_millis(1_000_000);
+    let mut after = (Timestamp::EARLIEST, ArchiveId(0));
+    let mut read = Vec::new();
+    loop {
+        let page = catalog.to_verify(after, until).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = (last.milestones.verified_at.unwrap(), last.id);
+        read.extend(page.iter().map(|archive| archive.id.0));
+    }
+    assert_eq!(read, (1..=3_500).filter(|id| id % 3 == 0).collect::<Vec<_>>());
+    let paths: Vec<String> =
+        ["3.zip", "4.zip", "odd '\"\\ name", "6.zip"].map(str::to_owned).into();
+    // A deleted archive claims nothing.
+    assert_eq!(catalog.unclaimed(&paths).await.unwrap(), ["4.zip", "odd '\"\\ name"]);
+}
