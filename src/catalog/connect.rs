@@ -7,10 +7,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Access;
-use super::error::CatalogError;
+use super::error::{CatalogError, sqlite_code};
 
 /// `application_id` of a catalog: "ROMA".
 const APPLICATION_ID: i64 = 0x524F_4D41;
+/// Moves what the log of changes holds into the database, and empties it.
+pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 /// The oldest SQLite without the WAL-reset corruption.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
@@ -73,7 +75,7 @@ pub(super) async fn check_sqlite(db: &mut SqliteConnection) -> Result<(), Catalo
 
 /// `SQLITE_READONLY_ROLLBACK`: a transaction was cut short before the log of changes came into use,
 /// and only a connection that may write can undo it.
-const UNDO_FIRST: &str = "776";
+const UNDO_FIRST: u32 = 776;
 
 /// Makes sure that a file which holds something is a catalog, without changing it. One without a
 /// table but that of the migrations is a catalog whose first start was cut short; its owner goes on
@@ -102,8 +104,7 @@ async fn count_tables(db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
 }
 
 fn must_undo_first(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    code.is_some_and(|code| code == UNDO_FIRST)
+    sqlite_code(error) == Some(UNDO_FIRST)
 }
 
 pub(super) async fn prepare(
@@ -122,7 +123,7 @@ pub(super) async fn prepare(
     // If a sync of the process before failed, the kernel takes what it lost of the log for clean.
     // Moving it into the database writes all of it once more. Best effort: a reader may be in the
     // way, and a disk that is full has no room for it.
-    if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(db).await {
+    if let Err(error) = sqlx::query(CHECKPOINT).execute(db).await {
         tracing::debug!(error = %error, "the log of changes stays as it is");
     }
     Ok(())

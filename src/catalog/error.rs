@@ -113,9 +113,8 @@ impl CatalogError {
     /// Whether the file is something else than a database of SQLite.
     pub fn is_no_database(&self) -> bool {
         /// `SQLITE_NOTADB`.
-        const NOT_A_DATABASE: &str = "26";
-        let Self::Open { source: sqlx::Error::Database(refusal), .. } = self else { return false };
-        refusal.code().is_some_and(|code| code == NOT_A_DATABASE)
+        const NOT_A_DATABASE: u32 = 26;
+        matches!(self, Self::Open { source, .. } if sqlite_code(source) == Some(NOT_A_DATABASE))
     }
 
     /// Whether the schema could not be changed for the disk's sake, and not for another version's.
@@ -136,6 +135,12 @@ impl CatalogError {
                 | Self::AlreadyPlanned(_)
         )
     }
+}
+
+/// SQLite's own number of an error, extended; its lowest byte is the plain one.
+pub(super) fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code)?;
+    code.parse().ok()
 }
 
 /// A statement that breaks a promise of the schema concerns one archive; any other that fails means

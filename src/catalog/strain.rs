@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::error::sqlite_code;
+
 /// Gives up room that was kept for this; whether there was any.
 pub type Relief = Box<dyn Fn() -> bool + Send + Sync>;
 
@@ -88,16 +90,11 @@ impl Strain {
 
 /// `SQLITE_BUSY`: the lock was not to be had within the busy timeout.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| code & 0xff == 5)
+    sqlite_code(error).is_some_and(|code| code & 0xff == 5)
 }
 
 /// `SQLITE_FULL`, or the shared index of the log could not grow.
 pub(super) fn is_full(error: &sqlx::Error) -> bool {
     const SHARED_MEMORY_SIZE: u32 = 4_874;
-    code(error).is_some_and(|code| code & 0xff == 13 || code == SHARED_MEMORY_SIZE)
-}
-
-fn code(error: &sqlx::Error) -> Option<u32> {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code)?;
-    code.parse().ok()
+    sqlite_code(error).is_some_and(|code| code & 0xff == 13 || code == SHARED_MEMORY_SIZE)
 }

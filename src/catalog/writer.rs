@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Access;
-use super::connect::options;
+use super::connect::{CHECKPOINT, options};
 use super::error::CatalogError;
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
@@ -24,8 +24,6 @@ use crate::model::Timestamp;
 
 /// Operations in one transaction, at most.
 const GROUP: usize = 256;
-/// Moves what the log of changes holds into the database, and empties it.
-const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 /// Tries without a rest, as long as each has found some room.
 const AT_ONCE: u32 = 4;
 /// Before another try, when there was no lock or no room.

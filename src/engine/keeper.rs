@@ -7,7 +7,7 @@
 //! finds the same again.
 
 use super::failure::EngineError;
-use super::shell::{Shell, joined};
+use super::shell::{Shell, on_vault};
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
 use crate::lifecycle::{Archive, Event, State};
@@ -160,8 +160,7 @@ impl Keeper {
         &self,
         work: impl FnOnce(&Vault) -> T + Send + 'static,
     ) -> T {
-        let vault = self.vault.clone();
-        joined(tokio::task::spawn_blocking(move || work(&vault))).await
+        on_vault(&self.vault, work).await
     }
 }
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 
 mod agenda;
 mod assignment;
@@ -67,7 +67,7 @@ pub struct Engine {
     tasks: JoinSet<Finished>,
     running: Running,
     /// Tasks that broke, to be settled by the next pass.
-    broken: Vec<(Task, JoinError)>,
+    broken: Vec<Task>,
     due: DueRuns,
     to_plan: Vec<UnplannedSnapshot>,
     sweeps: Sweeps,
@@ -163,7 +163,7 @@ impl Engine {
             Err(error) => {
                 if let Some(task) = self.end(error.id()) {
                     tracing::error!(error = %error, task = ?task, "a step broke; this is a bug");
-                    self.broken.push((task, error));
+                    self.broken.push(task);
                 }
                 Ok(())
             }
@@ -347,7 +347,7 @@ impl Engine {
 
     /// A step that broke concerns its archive only: it is settled as after a restart.
     async fn settle_broken(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        for (task, _) in std::mem::take(&mut self.broken) {
+        for task in std::mem::take(&mut self.broken) {
             match task {
                 Task::Step(_, id, _) => {
                     if let Some(archive) = self.shell.catalog.archive(id).await? {

@@ -187,9 +187,17 @@ impl Shell {
         &self,
         work: impl FnOnce(&Vault) -> T + Send + 'static,
     ) -> T {
-        let vault = self.vault.clone();
-        joined(tokio::task::spawn_blocking(move || work(&vault))).await
+        on_vault(&self.vault, work).await
     }
+}
+
+/// Runs file work on a blocking thread. A panic in it is the panic of whoever waits.
+pub(super) async fn on_vault<T: Send + 'static>(
+    vault: &Vault,
+    work: impl FnOnce(&Vault) -> T + Send + 'static,
+) -> T {
+    let vault = vault.clone();
+    joined(tokio::task::spawn_blocking(move || work(&vault))).await
 }
 
 /// What a blocking task brings. A panic in it is the panic of whoever waits.

@@ -1,14 +1,11 @@
 //! Room on the disk: what lies in the trash leaves it early when room is short, what waited for
 //! room is tried as soon as there is some, and nothing else is touched.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use roma_archived::retention::{Count, CountRule, Policy};
-use roma_archived::vault::{Disk, DiskFile, OsDisk};
 use roma_sim::{ContentSpec, Endpoint, JobState};
 
 use crate::support::disk::Tight;
@@ -17,37 +14,6 @@ use crate::support::world::{Setup, World};
 const PLENTY: u64 = 1 << 40;
 const MIN_FREE: u64 = 16 << 10;
 
-/// A disk with so many bytes free, which has a MiB more for each stored file that goes.
-#[derive(Debug)]
-struct Freeing(Arc<AtomicU64>);
-
-impl Disk for Freeing {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        OsDisk.create_new(path)
-    }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        OsDisk.sync_file(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(dir)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        if path.extension().is_some_and(|extension| extension == "zip") && path.exists() {
-            self.0.fetch_add(1 << 20, Ordering::SeqCst);
-        }
-        OsDisk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.0.load(Ordering::SeqCst))
-    }
-}
-
 /// A world in which two packages lie in the trash, for a year, and one is kept.
 async fn with_trash(free: &Arc<AtomicU64>) -> World {
     let policy = Policy {
@@ -55,7 +21,7 @@ async fn with_trash(free: &Arc<AtomicU64>) -> World {
         trash: Duration::from_hours(24 * 365),
         ..Policy::default()
     };
-    let disk = Arc::new(Freeing(free.clone()));
+    let disk = Arc::new(Tight::with_gain(free.clone(), 1 << 20));
     let mut setup = Setup { policy, disk, ..Setup::default() };
     setup.limits.min_free_bytes = MIN_FREE;
     let mut world = World::new(setup).await;
@@ -100,7 +66,7 @@ async fn no_room_whatever_never_costs_more_than_the_trash() {
 #[tokio::test]
 async fn what_waited_for_room_is_tried_as_soon_as_there_is_some() {
     let free = Arc::new(AtomicU64::new(0));
-    let mut setup = Setup { disk: Arc::new(Tight(free.clone())), ..Setup::default() };
+    let mut setup = Setup { disk: Arc::new(Tight::new(free.clone())), ..Setup::default() };
     setup.limits.min_free_bytes = 1 << 20;
     let mut world = World::new(setup).await;
     let job = world.job(JobState::Ready, ContentSpec::Assets);

@@ -120,7 +120,7 @@ async fn downloads_do_not_count_on_the_same_room() {
         once: true,
         check_interval: Duration::from_secs(1),
         clock: Clock::System,
-        disk: Arc::new(Tight(Arc::new(AtomicU64::new((1 << 20) + 5_000_000)))),
+        disk: Arc::new(Tight::new(Arc::new(AtomicU64::new((1 << 20) + 5_000_000)))),
     };
     let settings = roma_archived::config::load(&config).unwrap().settings;
     simulator.world().script_always(Endpoint::Download, Fault::Stall { bytes: 1, ms: 300 });

@@ -58,7 +58,7 @@ async fn a_stored_file_describes_itself_and_is_private() {
 #[tokio::test]
 async fn without_room_the_package_stays_at_the_server() {
     let free = Arc::new(AtomicU64::new(0));
-    let mut setup = Setup { disk: Arc::new(Tight(free.clone())), ..Setup::default() };
+    let mut setup = Setup { disk: Arc::new(Tight::new(free.clone())), ..Setup::default() };
     setup.limits.min_free_bytes = 1 << 20;
     let mut world = World::new(setup).await;
     let job = world.job(JobState::Ready, ContentSpec::Assets);

@@ -9,7 +9,21 @@ use roma_archived::vault::{Disk, DiskFile, OsDisk};
 
 /// A disk with this many bytes free.
 #[derive(Debug)]
-pub(crate) struct Tight(pub(crate) Arc<AtomicU64>);
+pub(crate) struct Tight {
+    free: Arc<AtomicU64>,
+    /// What each file of the vault gives back that goes.
+    gain: u64,
+}
+
+impl Tight {
+    pub(crate) fn new(free: Arc<AtomicU64>) -> Self {
+        Self { free, gain: 0 }
+    }
+
+    pub(crate) fn with_gain(free: Arc<AtomicU64>, gain: u64) -> Self {
+        Self { free, gain }
+    }
+}
 
 impl Disk for Tight {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -25,12 +39,15 @@ impl Disk for Tight {
         OsDisk.sync_dir(dir)
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
+        if path.extension().is_some_and(|extension| extension == "zip") && path.exists() {
+            self.free.fetch_add(self.gain, Ordering::SeqCst);
+        }
         OsDisk.remove(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         OsDisk.create_dir(path)
     }
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.0.load(Ordering::SeqCst))
+        Ok(self.free.load(Ordering::SeqCst))
     }
 }
