@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
+use tokio::sync::watch;
 
 use crate::chaos::word;
 use crate::content::Content;
@@ -192,12 +193,19 @@ pub struct Ledger {
     served: BTreeMap<Endpoint, u64>,
     #[serde(skip)]
     total: u64,
+    #[serde(skip)]
+    arrivals: watch::Sender<()>,
 }
 
 impl Ledger {
     /// The latest requests, oldest first.
     pub fn requests(&self) -> impl DoubleEndedIterator<Item = &RequestRecord> {
         self.requests.iter()
+    }
+
+    /// Changes with every request that is recorded, which is before it is answered.
+    pub fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 
     /// How many requests of the endpoint got this status (0: the connection was closed instead).
@@ -309,6 +317,7 @@ impl Ledger {
             self.requests.pop_front();
         }
         self.requests.push_back(request);
+        self.arrivals.send_replace(());
     }
 
     pub(crate) fn add_package(&mut self, package: PackageRecord) -> usize {

@@ -214,14 +214,8 @@ impl Life {
 
 /// Resolves when the simulator has taken in another request.
 async fn requested(ground: &Ground) {
-    let count = || {
-        let server = ground.simulator.world();
-        server.ledger().requests().next_back().map_or(0, |request| request.number)
-    };
-    let before = count();
-    while count() == before {
-        tokio::task::yield_now().await;
-    }
+    let mut arrivals = ground.simulator.world().ledger().arrivals();
+    arrivals.changed().await.unwrap();
 }
 
 /// Everything that was recorded, without what differs between two runs on one machine.
