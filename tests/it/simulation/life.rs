@@ -212,10 +212,10 @@ impl Life {
     }
 }
 
-/// Resolves when the simulator has taken in another request.
-async fn requested(ground: &Ground) {
+/// Resolves when the simulator has taken in another request from now on.
+fn requested(ground: &Ground) -> impl Future<Output = ()> + use<> {
     let mut arrivals = ground.simulator.world().ledger().arrivals();
-    arrivals.changed().await.unwrap();
+    async move { arrivals.changed().await.unwrap() }
 }
 
 /// Everything that was recorded, without what differs between two runs on one machine.

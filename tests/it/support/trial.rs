@@ -114,17 +114,22 @@ impl Trial {
 
     /// Starts what is due and waits for one task, whatever becomes of the daemon.
     pub(crate) async fn turn(&mut self) -> Happening {
-        self.turn_until(async |_| std::future::pending().await).await
+        self.turn_until(|_| std::future::pending()).await
     }
 
-    /// Like [`Trial::turn`], but the daemon is killed as soon as `struck` ends.
-    pub(crate) async fn turn_until(&mut self, struck: impl AsyncFn(&Ground)) -> Happening {
+    /// Like [`Trial::turn`], but the daemon is killed as soon as what `strike` gives ends. It is
+    /// called before anything of the turn happens.
+    pub(crate) async fn turn_until<F: Future<Output = ()>>(
+        &mut self,
+        strike: impl FnOnce(&Ground) -> F,
+    ) -> Happening {
         let World { engine, ground, .. } = &mut **self.world.as_mut().unwrap();
+        let struck = strike(ground);
         let killed = async {
             tokio::select! {
                 biased;
                 () = self.disk.crashed() => {}
-                () = struck(ground) => {}
+                () = struck => {}
             }
         };
         match turn(engine, killed).await {
