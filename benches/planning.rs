@@ -27,7 +27,7 @@ fn now() -> Timestamp {
 }
 
 async fn fill(directory: &Path, snapshots: u64) -> SqliteConnection {
-    Catalog::open(directory, Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory, Access::Owner).await.unwrap().close().await.unwrap();
     let options = SqliteConnectOptions::new().filename(directory.join("catalog.db"));
     let mut db = options.connect().await.unwrap();
     let rows = format!(

@@ -1,6 +1,7 @@
 //! How a connection to the catalog is made, and how it is told from any other database.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -8,11 +9,10 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Access;
 use super::error::{CatalogError, sqlite_code};
+use super::log::{Move, is_sync_failure, move_into_database};
 
 /// `application_id` of a catalog: "ROMA".
 const APPLICATION_ID: i64 = 0x524F_4D41;
-/// Moves what the log of changes holds into the database, and empties it.
-pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
 /// The oldest SQLite without the WAL-reset corruption.
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
@@ -34,18 +34,9 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
         // A commit that a power cut undoes would let a package be taken for one never asked for.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .pragma("wal_autocheckpoint", log_pages(path).to_string())
+        // The writer does it, and looks at what comes of it.
+        .pragma("wal_autocheckpoint", "0")
         .pragma("journal_size_limit", "67108864")
-}
-
-/// How long the log of changes may grow before it is moved into the database. On a small disk it
-/// must be short, because moving it takes room that the log itself may have used up.
-fn log_pages(path: &Path) -> u64 {
-    const PAGE: u64 = 4_096;
-    const PART_OF_DISK: u64 = 64;
-    let folder = path.parent().unwrap_or(path);
-    let bytes = rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks * disk.f_frsize);
-    (bytes / PART_OF_DISK / PAGE).clamp(16, 1_000)
 }
 
 /// SQLite would make the file readable by everybody; its side files inherit this mode.
@@ -123,10 +114,14 @@ pub(super) async fn prepare(
     // If a sync of the process before failed, the kernel takes what it lost of the log for clean.
     // Moving it into the database writes all of it once more. Best effort: a reader may be in the
     // way, and a disk that is full has no room for it.
-    if let Err(error) = sqlx::query(CHECKPOINT).execute(db).await {
-        tracing::debug!(error = %error, "the log of changes stays as it is");
+    match move_into_database(db, Move::All).await {
+        Err(error) if is_sync_failure(&error) => Err(CatalogError::Write(Arc::new(error))),
+        Err(error) => {
+            tracing::debug!(error = %error, "the log of changes stays as it is");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) async fn check_identity(

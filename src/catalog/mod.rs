@@ -19,6 +19,7 @@ mod error;
 mod exports;
 mod files;
 mod journal;
+mod log;
 mod operation;
 mod read;
 mod record;
@@ -42,6 +43,7 @@ use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
     require_schema,
 };
+use log::Log;
 use operation::{Operation, Outcome};
 use strain::Strain;
 use writer::{Request, Writer};
@@ -59,12 +61,14 @@ pub enum Access {
     Reader,
 }
 
+type WriterTask = JoinHandle<Result<(), CatalogError>>;
+
 /// A handle on the open catalog; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     reader: Arc<Mutex<SqliteConnection>>,
     writer: Option<mpsc::Sender<Request>>,
-    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    task: Arc<Mutex<Option<WriterTask>>>,
     strain: Strain,
 }
 
@@ -101,7 +105,8 @@ impl Catalog {
             Some(connection) => {
                 let (sender, requests) = mpsc::channel(256);
                 let strain = strain.clone();
-                let writer = Writer { connection, path, access, strain, broken: None };
+                let log = Log::of(&path);
+                let writer = Writer { connection, path, access, strain, log, broken: None };
                 (Some(sender), Some(tokio::spawn(writer::serve(writer, requests))))
             }
             None => (None, None),
@@ -125,14 +130,15 @@ impl Catalog {
     }
 
     /// Ends the writer after what waits is committed, and closes the database. The reading
-    /// connection goes last: it cannot remove the side files, which others need to read.
-    pub async fn close(self) {
+    /// connection goes last: it cannot remove the side files, which others need to read. An error
+    /// is a failed sync; all that was answered is recorded nevertheless.
+    pub async fn close(self) -> Result<(), CatalogError> {
         drop(self.writer);
-        if let Some(task) = self.task.lock().await.take()
-            && let Err(error) = task.await
-        {
+        let Some(task) = self.task.lock().await.take() else { return Ok(()) };
+        task.await.unwrap_or_else(|error| {
             tracing::error!(error = %error, "the catalog's writer broke");
-        }
+            Err(CatalogError::WriterGone)
+        })
     }
 
     async fn write(&self, operation: Operation, at: Timestamp) -> Result<Outcome, CatalogError> {

@@ -13,9 +13,10 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Access;
-use super::connect::{CHECKPOINT, options};
+use super::connect::options;
 use super::error::CatalogError;
 use super::journal::Line;
+use super::log::{Log, Move, is_sync_failure};
 use super::operation::{Operation, Outcome};
 use super::strain::{Strain, Waiting, is_busy, is_full};
 use super::write;
@@ -42,6 +43,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) access: Access,
     pub(super) strain: Strain,
+    pub(super) log: Log,
     /// A transaction that failed for good, perhaps because an fsync did: nothing is written after
     /// it, because what a later fsync promises could rest on what is not there.
     pub(super) broken: Option<Arc<sqlx::Error>>,
@@ -60,35 +62,69 @@ impl Writer {
     }
 
     /// Whether there may be room now. The log of changes may be many times as large as what it
-    /// changes: moving that into the database gives its room back, if it takes the reserve.
-    async fn make_room(&mut self) -> bool {
-        let before = self.log_bytes();
+    /// changes: moving that into the database gives its room back, if it takes the reserve. An
+    /// error is a failed sync.
+    async fn make_room(&mut self) -> Result<bool, sqlx::Error> {
+        let before = self.log.bytes();
         let mut relieved = false;
         for _ in 0..2 {
             if self.reconnect().await.is_err() {
-                return false;
+                return Ok(false);
             }
-            let moved = sqlx::query(CHECKPOINT).execute(&mut self.connection).await;
-            if moved.is_ok() && self.log_bytes() < before {
-                return true;
+            match self.log.moved(&mut self.connection, Move::All).await {
+                Ok(()) if self.log.bytes() < before => return Ok(true),
+                Err(error) if is_sync_failure(&error) => return Err(error),
+                Ok(()) | Err(_) => {}
             }
             if relieved || !self.strain.relieve() {
-                return relieved;
+                return Ok(relieved);
             }
             relieved = true;
         }
-        relieved
+        Ok(relieved)
     }
 
-    fn log_bytes(&self) -> u64 {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        std::fs::metadata(log).map_or(0, |found| found.len())
+    /// Moves the log into the database once it is long. Other failures than that of a sync are met
+    /// again by the next commit, if they last.
+    async fn shorten_log(&mut self) {
+        if !self.log.is_long() {
+            return;
+        }
+        match self.log.moved(&mut self.connection, Move::WhatCanBe).await {
+            Err(error) if is_sync_failure(&error) => {
+                tracing::error!(error = %error, "the catalog could not be synced");
+                self.broken = Some(Arc::new(error));
+            }
+            Err(error) => tracing::debug!(error = %error, "the log of changes stays as it is"),
+            Ok(()) => {}
+        }
+    }
+
+    /// Leaves little to read for the next start. The side files themselves stay, because the
+    /// reading connection outlives this one: a reader without write access could not make them.
+    async fn finish(mut self) -> Result<(), CatalogError> {
+        let mut result = Ok(());
+        // What is broken is not touched again.
+        if self.broken.is_none()
+            && let Err(error) = self.log.moved(&mut self.connection, Move::All).await
+        {
+            tracing::warn!(error = %error, "the catalog's log of changes stays as it is");
+            if is_sync_failure(&error) {
+                result = Err(CatalogError::Write(Arc::new(error)));
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(error = %error, "the catalog did not close cleanly; it will recover");
+        }
+        result
     }
 }
 
 /// Serves requests until every sender is gone, then closes the database.
-pub(super) async fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Request>) {
+pub(super) async fn serve(
+    mut writer: Writer,
+    mut requests: mpsc::Receiver<Request>,
+) -> Result<(), CatalogError> {
     while let Some(first) = requests.recv().await {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -101,16 +137,7 @@ pub(super) async fn serve(mut writer: Writer, mut requests: mpsc::Receiver<Reque
         let patient = || is_daemon && !requests.is_closed();
         commit_group(&mut writer, group, patient).await;
     }
-    // Leaves little to read for the next start. The side files themselves stay, because the reading
-    // connection outlives this one: a reader without write access could not make them.
-    let Writer { mut connection, .. } = writer;
-    let checkpoint = sqlx::query(CHECKPOINT).execute(&mut connection).await;
-    if let Err(error) = checkpoint {
-        tracing::warn!(error = %error, "the catalog's log of changes stays as it is");
-    }
-    if let Err(error) = connection.close().await {
-        tracing::warn!(error = %error, "the catalog did not close cleanly; it recovers by itself");
-    }
+    writer.finish().await
 }
 
 /// Runs a group in one transaction and answers every caller. An operation that is refused leaves no
@@ -123,9 +150,11 @@ async fn commit_group(writer: &mut Writer, group: Vec<Request>, patient: impl Fn
     match persevere(writer, &work, &mut journal, patient).await {
         Ok(outcomes) => {
             journal.iter().for_each(Line::log);
+            writer.log.grew(outcomes.len() as u64);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 drop(reply.send(outcome));
             }
+            writer.shorten_log().await;
         }
         Err(error) => {
             writer.broken = Some(Arc::clone(&error));
@@ -165,7 +194,7 @@ async fn persevere(
         } else if is_full(&error) {
             // Room that was made and is gone again is no reason to go round without a rest.
             at_once += 1;
-            if writer.make_room().await && at_once < AT_ONCE {
+            if writer.make_room().await? && at_once < AT_ONCE {
                 continue;
             }
             Waiting::Room

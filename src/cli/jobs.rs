@@ -29,8 +29,9 @@ pub(super) async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<Exit, C
         next_due: None,
     };
     let id = catalog.open_snapshot(new, now).await;
-    catalog.close().await;
+    let closed = catalog.close().await;
     let id = id.map_err(|error| daemon_knows_less(error, "export", &args.name))?;
+    closed?;
     if args.json {
         output::json(
             json!({ "snapshot_id": id, "export": export.name, "instance": export.instance }),
@@ -124,7 +125,7 @@ pub(super) async fn watch(loaded: &Loaded, args: &WatchArgs) -> Result<Exit, Cli
             output::line(&format!("{id}: job {job} is known already, {state}"))?;
         }
     }
-    catalog.close().await;
+    catalog.close().await?;
     if args.json {
         output::json(json!({ "jobs": answers }))?;
     }

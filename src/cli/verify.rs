@@ -28,8 +28,9 @@ pub(super) async fn run(loaded: &Loaded, args: &VerifyArgs) -> Result<Exit, CliE
     let result = verify(&catalog, &keeper, args, &mut report).await;
     // It holds the catalog too, which would wait for it.
     drop(keeper);
-    catalog.close().await;
+    let closed = catalog.close().await;
     result?;
+    closed?;
     report.finish()
 }
 

@@ -115,7 +115,10 @@ async fn preflight(
     }
     let id = archive.id;
     match shell.blocking(move |vault| vault.receive(id)).await {
-        Ok(receiver) => Ok(Preflight::Ready(receiver)),
+        Ok(mut receiver) => {
+            receiver.set_patience(shell.room_patience);
+            Ok(Preflight::Ready(receiver))
+        }
         Err(VaultError::AlreadyStaged { .. }) => {
             match shell.blocking(move |vault| vault.inspect_staged(id)).await {
                 Ok(StagedEvidence::Whole(staged)) => Ok(Preflight::AlreadyThere(staged)),

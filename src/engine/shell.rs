@@ -43,6 +43,8 @@ pub struct Shell {
     pub promised: AtomicU64,
     /// ROMA's identifier of each configured instance, for the manifests.
     pub instance_ids: HashMap<Name, String>,
+    /// How long a download under way waits for room when somebody else has filled the disk.
+    pub room_patience: Duration,
     /// Which instances are better left alone for a while.
     pub health: Health,
 }

@@ -71,6 +71,9 @@ pub enum ServiceError {
     Engine(#[from] EngineError),
 }
 
+/// How long a download waits for room on a disk that somebody else has filled: as long as anybody
+/// may need to mend that, for what is lost otherwise is lost for good.
+const ROOM_PATIENCE: Duration = Duration::from_mins(30);
 /// How often a loop that stands still is looked after.
 const ATTENTION: Duration = Duration::from_secs(1);
 
@@ -110,9 +113,9 @@ pub async fn run(
         None => Ok(()),
     };
     // The engine held the catalog, and is gone: now the database is closed.
-    catalog.close().await;
+    let closed = catalog.close().await;
     drop(lock);
-    result
+    result.and(closed.map_err(ServiceError::from))
 }
 
 async fn serve(
@@ -266,6 +269,7 @@ async fn assemble(
         pack: settings.pack,
         promised: AtomicU64::new(0),
         instance_ids,
+        room_patience: ROOM_PATIENCE,
         health: Health::default(),
     };
     Ok(Engine::new(shell, assignment))

@@ -135,6 +135,11 @@ impl VaultError {
         let (Self::Io { source, .. } | Self::SyncFailed { source, .. }) = self else {
             return false;
         };
-        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        is_no_room(source)
     }
+}
+
+/// The disk is full, or what this user may have of it.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -7,8 +7,9 @@
 //! stands for the package without another GET.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -16,9 +17,11 @@ use tokio::task::JoinHandle;
 
 use super::disk::DiskFile;
 use super::meter::{BUFFER, Meter, measure};
-use super::{Vault, VaultError, examine, io_error, whole};
+use super::{Vault, VaultError, error, examine, io_error, whole};
 use crate::model::{ArchiveId, Content, Format};
 
+/// How often a full disk is tried again.
+const LOOK: Duration = Duration::from_millis(100);
 /// As many bytes as tell the formats apart.
 const FIRST_BYTES: usize = 8;
 
@@ -129,6 +132,8 @@ impl Vault {
             buffer: Vec::with_capacity(BUFFER),
             meter: Meter::default(),
             first: Vec::with_capacity(FIRST_BYTES),
+            written: 0,
+            patience: Duration::ZERO,
             broken: false,
         })
     }
@@ -230,11 +235,20 @@ pub struct Receiver {
     buffer: Vec<u8>,
     meter: Meter,
     first: Vec<u8>,
+    /// Bytes that the file holds.
+    written: u64,
+    patience: Duration,
     /// A write failed, so that the file may have a hole: it must never be finished.
     broken: bool,
 }
 
 impl Receiver {
+    /// How long each write may wait for room on a full disk. The bytes are nowhere else any more,
+    /// and the server waits with it as long as it likes; giving up at once would waste them.
+    pub const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Takes the next bytes of the body.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
         let wanted = FIRST_BYTES.saturating_sub(self.first.len()).min(bytes.len());
@@ -287,10 +301,39 @@ impl Receiver {
             return Err(VaultError::Incomplete { path: self.part.clone() });
         }
         self.meter.update(bytes);
-        self.file.write_all(bytes).map_err(|source| {
+        self.write_all(bytes).map_err(|source| {
             self.broken = true;
             io_error("write", &self.part)(source)
         })
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let mut waited = Duration::ZERO;
+        while !bytes.is_empty() {
+            match self.file.write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count as u64;
+                    bytes = &bytes[count..];
+                }
+                Err(refusal) if refusal.kind() == io::ErrorKind::Interrupted => {}
+                Err(refusal) if error::is_no_room(&refusal) && waited < self.patience => {
+                    if waited.is_zero() {
+                        tracing::error!(path = %self.part.display(),
+                            "the disk is full in the middle of a download: waiting for room");
+                    }
+                    std::thread::sleep(LOOK);
+                    waited += LOOK;
+                    // Whatever the refused write left behind is written over.
+                    self.file.seek(SeekFrom::Start(self.written))?;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if !waited.is_zero() {
+            tracing::info!(path = %self.part.display(), "the download goes on: there is room");
+        }
+        Ok(())
     }
 }
 

@@ -34,6 +34,30 @@ sync_dir staging";
     assert_eq!(bench.disk.take_log(), golden);
 }
 
+/// What a refused write left behind is written over, and not a byte is missing.
+#[test]
+fn a_full_disk_in_the_middle_of_a_body_is_waited_for() {
+    let bytes = random(3, 700_000);
+    let fill_and_empty = |patience: Duration| {
+        let bench = Bench::new();
+        let mut receiver = bench.vault.receive(ID).unwrap();
+        receiver.set_patience(patience);
+        receiver.write(&bytes[..300_000]).unwrap();
+        bench.disk.fail_at(0, Fault::Dead);
+        let disk = bench.disk.clone();
+        let other = std::thread::spawn(move || {
+            std::thread::sleep(4 * LOOK);
+            disk.heal()
+        });
+        let result = receiver.write(&bytes[300_000..]).and_then(|()| receiver.finish());
+        assert!(other.join().unwrap(), "the disk was never full");
+        result.map(|staged| (staged, fs::read(bench.path("staging/a34.raw")).unwrap()))
+    };
+    let (staged, found) = fill_and_empty(Duration::from_mins(1)).unwrap();
+    assert_eq!((staged.content, found == bytes), (content(&bytes), true));
+    assert!(fill_and_empty(2 * LOOK).is_err_and(|error| error.is_out_of_space()));
+}
+
 #[test]
 fn bytes_arrive_whatever_their_pieces() {
     for length in [0, 1, 7, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER + 5] {

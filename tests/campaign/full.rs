@@ -10,7 +10,7 @@ use roma_sim::{ContentSpec, JobState, Knobs};
 
 use crate::Amount;
 use crate::mount::{Mount, missing};
-use crate::report::{Report, is_explained};
+use crate::report::Report;
 use crate::support::process::Process;
 use crate::support::stage::Stage;
 
@@ -90,16 +90,13 @@ impl Scene {
         stage.settle()
     }
 
-    /// `wasted`: packages that may be lost to the disk here.
-    fn conclude(&mut self, stage: &Stage, wasted: bool) {
+    /// However full the disk was, no package is lost to it.
+    fn conclude(&mut self, stage: &Stage) {
         let audit = stage.audit();
         self.notes.push(audit.summary());
         self.findings.extend(audit.findings);
-        for gap in &audit.gaps {
-            if !wasted || !is_explained(gap) {
-                self.find(format!("a package was wasted: {gap}"));
-            }
-        }
+        let wasted = audit.gaps.iter().map(|gap| format!("a package was wasted: {gap}"));
+        self.findings.extend(wasted);
     }
 }
 
@@ -176,7 +173,7 @@ fn packages_fill_it(
     scene.ask(&stage);
     scene.notes.push(format!("{} packages fitted", summary.consumed));
     scene.recover(&stage, &mount, daemon)?;
-    scene.conclude(&stage, false);
+    scene.conclude(&stage);
     mount.unmount()
 }
 
@@ -194,8 +191,8 @@ fn another_fills_it(scene: &mut Scene) -> Result<(), String> {
     scene.ask(&stage);
     fs::write(&ballast, "").unwrap();
     scene.recover(&stage, &mount, daemon)?;
-    // Downloads were under way when somebody else took the room that was promised to them.
-    scene.conclude(&stage, true);
+    // Downloads that were under way have waited for room.
+    scene.conclude(&stage);
     mount.unmount()
 }
 
@@ -220,12 +217,12 @@ fn full_at_the_start(scene: &mut Scene) -> Result<(), String> {
         fs::write(&ballast, "").unwrap();
         scene.recover(&stage, &mount, daemon)?;
     }
-    scene.conclude(&stage, false);
+    scene.conclude(&stage);
     mount.unmount()
 }
 
 /// Whoever sets `min_free_space` to nothing meets the end of the disk in the middle of bodies, of
-/// packing and of the catalog; losses are then visible, and the rest goes on.
+/// packing and of the catalog: all of them wait.
 fn no_reserve(scene: &mut Scene) -> Result<(), String> {
     let mut stage = stage("0");
     let mount = Mount::tmpfs(&stage.state, "3m")?;
@@ -237,6 +234,6 @@ fn no_reserve(scene: &mut Scene) -> Result<(), String> {
     scene.ask(&stage);
     scene.notes.push(format!("{:?}", states(&stage)));
     scene.recover(&stage, &mount, daemon)?;
-    scene.conclude(&stage, true);
+    scene.conclude(&stage);
     mount.unmount()
 }

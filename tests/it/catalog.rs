@@ -44,7 +44,7 @@ async fn what_is_committed_is_there_after_reopening() {
     let archive = adopt(&catalog, "job").await;
     let change = Change::new(archive.clone(), succeeded("package"));
     let ready = catalog.commit(change, now()).await.unwrap();
-    catalog.close().await;
+    catalog.close().await.unwrap();
     let catalog = Catalog::open(directory.path(), Access::Owner).await.unwrap();
     assert_eq!(catalog.archive(archive.id).await.unwrap(), Some(ready.clone()));
     assert_eq!(catalog.active().await.unwrap(), [ready]);
@@ -55,7 +55,7 @@ async fn the_side_files_stay_for_those_who_only_read() {
     let directory = tempfile::tempdir().unwrap();
     let catalog = catalog(&directory).await;
     adopt(&catalog, "job").await;
-    catalog.close().await;
+    catalog.close().await.unwrap();
     let length = |name: &str| directory.path().join(name).metadata().map(|m| m.len()).ok();
     assert_eq!(length("catalog.db-wal"), Some(0), "all is in the database itself");
     assert!(length("catalog.db-shm").is_some());
@@ -176,7 +176,7 @@ async fn a_command_sees_the_daemons_writes_and_the_daemon_the_commands() {
     let command = Catalog::open(directory.path(), Access::Command).await.unwrap();
     let seq = daemon.last_seq().await.unwrap();
     let adopted = adopt(&command, "foreign").await;
-    command.close().await;
+    command.close().await.unwrap();
     assert_ne!(daemon.foreign_version(now()).await.unwrap(), own);
     let (_, changed) = daemon.changed_since(seq).await.unwrap();
     assert_eq!(changed, [adopted]);
@@ -219,8 +219,8 @@ async fn a_first_start_cut_short_between_its_steps_is_finished_by_the_next() {
         let error = Catalog::open(directory.path(), access).await.unwrap_err();
         assert!(matches!(error, CatalogError::Missing { .. }), "{error:?}");
     }
-    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
-    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await.unwrap();
+    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await.unwrap();
 }
 
 /// Until the log of changes is in use, SQLite keeps what it may have to undo in a journal, and a
@@ -240,8 +240,8 @@ async fn a_first_start_cut_short_within_a_transaction_is_undone_by_the_next() {
         let copied = std::fs::copy(there.path().join(name), directory.path().join(name)).unwrap();
         assert!(copied > 0, "{name}");
     }
-    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
-    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await.unwrap();
+    Catalog::open(directory.path(), Access::Reader).await.unwrap().close().await.unwrap();
 }
 
 /// A catalog with so many archives, of which every third one has a file and the rest is history.

@@ -77,7 +77,7 @@ async fn views(db: &mut SqliteConnection) -> BTreeMap<String, Vec<String>> {
 /// A new catalog of the sample, and a connection that may write to it behind the program's back.
 async fn sample() -> (tempfile::TempDir, SqliteConnection) {
     let directory = tempfile::tempdir().unwrap();
-    sample::catalog(directory.path()).await.close().await;
+    sample::catalog(directory.path()).await.close().await.unwrap();
     let mut db = SqliteConnection::connect_with(&options(directory.path())).await.unwrap();
     let pins = "INSERT INTO internal_pin VALUES (3, 'audit', 'why', 7, NULL), (3, 'b', 'y', 7, 8)";
     rows(&mut db, pins).await;
@@ -87,7 +87,7 @@ async fn sample() -> (tempfile::TempDir, SqliteConnection) {
 #[tokio::test]
 async fn the_views_are_the_contract() {
     let directory = tempfile::tempdir().unwrap();
-    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await.unwrap();
     let contract: BTreeMap<String, Vec<String>> = CONTRACT
         .into_iter()
         .map(|(view, columns)| {
@@ -183,7 +183,7 @@ async fn the_queries_of_the_documents_run() {
     let (directory, db) = sample().await;
     drop(db);
     let empty = tempfile::tempdir().unwrap();
-    Catalog::open(empty.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(empty.path(), Access::Owner).await.unwrap().close().await.unwrap();
     let queries = page::queries();
     let of = |page: &str| queries.iter().filter(|(name, _)| name == page).count();
     assert!(of("docs/schema.md") >= 8 && of("README.md") >= 1, "too few were found");
@@ -230,7 +230,7 @@ async fn the_file_says_what_it_is_and_is_private() {
     db.close().await.unwrap();
     // As every start of the daemon does.
     catalog.last_seq().await.unwrap();
-    catalog.close().await;
+    catalog.close().await.unwrap();
     // Also afterwards, because a member of the group, who may not create them, needs all three.
     for suffix in ["", "-wal", "-shm"] {
         let path = directory.path().join(format!("{FILE_NAME}{suffix}"));
@@ -250,7 +250,7 @@ async fn opening_again_changes_nothing() {
         before.push(texts(&mut db, sql).await);
     }
     for access in [Access::Owner, Access::Owner, Access::Command, Access::Reader] {
-        Catalog::open(directory.path(), access).await.unwrap().close().await;
+        Catalog::open(directory.path(), access).await.unwrap().close().await.unwrap();
     }
     for (sql, before) in [dump, events, migrations].into_iter().zip(before) {
         assert_eq!(texts(&mut db, sql).await, before, "{sql}");
@@ -334,7 +334,7 @@ fn constants() -> Vec<(String, String)> {
 #[tokio::test]
 async fn every_sql_text_of_the_program_prepares() {
     let directory = tempfile::tempdir().unwrap();
-    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await.unwrap();
     let mut db = SqliteConnection::connect_with(&options(directory.path())).await.unwrap();
     let constants = constants();
     let in_catalog = constants.iter().filter(|(name, _)| name.contains("/catalog/sql.rs")).count();
@@ -415,7 +415,7 @@ async fn an_empty_file_becomes_a_catalog() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join(FILE_NAME), "").unwrap();
     refusal(directory.path(), Access::Reader).await;
-    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await;
+    Catalog::open(directory.path(), Access::Owner).await.unwrap().close().await.unwrap();
     assert_eq!(views(&mut reader(directory.path()).await).await.len(), CONTRACT.len());
 }
 
@@ -443,7 +443,7 @@ async fn commands_say_what_to_do_about_a_missing_catalog_and_nothing_about_an_em
         assert!(!state_dir.exists(), "{arguments:?} made something");
     }
     std::fs::create_dir(&state_dir).unwrap();
-    Catalog::open(&state_dir, Access::Owner).await.unwrap().close().await;
+    Catalog::open(&state_dir, Access::Owner).await.unwrap().close().await.unwrap();
     for (arguments, code, said) in [
         (reading[0], 0, "all is well"),
         (reading[1], 0, "no archives match"),

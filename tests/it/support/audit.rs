@@ -96,7 +96,7 @@ pub(crate) async fn audit(state_dir: &Path, simulator: &Simulator) -> Audit {
     look.packages(&archives);
     look.files(&archives, &vault, state_dir);
     look.snapshots(&catalog).await;
-    catalog.close().await;
+    catalog.close().await.unwrap();
     look.audit
 }
 

@@ -211,7 +211,7 @@ impl Stage {
                 return Vec::new();
             };
             let rows = catalog.view(select, &[]).await.map(|rows| rows.rows).unwrap_or_default();
-            catalog.close().await;
+            catalog.close().await.unwrap();
             rows.into_iter()
                 .map(|row| row[0].as_str().map_or_else(|| row[0].to_string(), ToOwned::to_owned))
                 .collect()

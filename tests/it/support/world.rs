@@ -59,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) serial: bool,
     /// The simulator's clock, when it is not the daemon's.
     pub(crate) truth: Option<ManualClock>,
+    /// How long a download waits for room.
+    pub(crate) room_patience: Duration,
 }
 
 impl Default for Setup {
@@ -75,6 +77,7 @@ impl Default for Setup {
             verify: Verify::default(),
             serial: false,
             truth: None,
+            room_patience: Duration::ZERO,
         }
     }
 }
@@ -205,7 +208,7 @@ impl Ground {
             }
             Err(ending) => ending,
         };
-        catalog.close().await;
+        catalog.close().await.unwrap();
         Err((self, ending))
     }
 
@@ -235,7 +238,7 @@ impl World {
     pub(crate) async fn leave(self) -> Ground {
         let Self { catalog, vault, engine, ground } = self;
         drop((engine, vault));
-        catalog.close().await;
+        catalog.close().await.unwrap();
         ground
     }
 
@@ -459,6 +462,7 @@ async fn hire(ground: &Ground, catalog: &Catalog, vault: &Vault) -> Engine {
         pack: setup.pack,
         promised: std::sync::atomic::AtomicU64::new(0),
         instance_ids: HashMap::new(),
+        room_patience: setup.room_patience,
         health: Health::default(),
     };
     Engine::new(shell, assignment)

@@ -1,0 +1,96 @@
+//! SQLite's log of changes (the WAL): when it is moved into the database, and what a failure of
+//! that means.
+//!
+//! SQLite would do it by itself after a commit, but keeps to itself how that went. After a failed
+//! sync nothing may be written any more, so it is done here, where a failure is seen.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::SqliteConnection;
+
+use super::error::sqlite_code;
+
+const PAGE: u64 = 4_096;
+/// Pages that an operation adds, about.
+const PAGES_AN_OPERATION: u64 = 8;
+
+/// How the log is moved into the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Move {
+    /// As far as readers let it, without waiting for them.
+    WhatCanBe,
+    /// All of it, and the file is emptied.
+    All,
+}
+
+/// The log beside a database.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: PathBuf,
+    /// How long it may grow, in pages.
+    limit: u64,
+    /// Operations since it was last moved.
+    operations: u64,
+}
+
+impl Log {
+    pub(super) fn of(database: &Path) -> Self {
+        let mut file = database.to_owned().into_os_string();
+        file.push("-wal");
+        Self { file: file.into(), limit: limit(database), operations: 0 }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |found| found.len())
+    }
+
+    /// So many operations more are in it.
+    pub(super) const fn grew(&mut self, operations: u64) {
+        self.operations += operations;
+    }
+
+    /// Whether it is long enough to be moved. The file keeps its length when it begins anew, so
+    /// that alone does not tell.
+    pub(super) fn is_long(&self) -> bool {
+        self.operations >= self.limit / PAGES_AN_OPERATION && self.bytes() >= self.limit * PAGE
+    }
+
+    /// Moves it into the database. A failure loses nothing, for the log stays as it is.
+    pub(super) async fn moved(
+        &mut self,
+        db: &mut SqliteConnection,
+        how: Move,
+    ) -> Result<(), sqlx::Error> {
+        self.operations = 0;
+        move_into_database(db, how).await
+    }
+}
+
+/// Moves the log of changes into the database.
+pub(super) async fn move_into_database(
+    db: &mut SqliteConnection,
+    how: Move,
+) -> Result<(), sqlx::Error> {
+    let pragma = match how {
+        Move::WhatCanBe => "PRAGMA wal_checkpoint(PASSIVE)",
+        Move::All => "PRAGMA wal_checkpoint(TRUNCATE)",
+    };
+    sqlx::query(pragma).execute(db).await.map(drop)
+}
+
+/// On a small disk the log must be short, because moving it takes room that the log itself may have
+/// used up.
+fn limit(database: &Path) -> u64 {
+    const PART_OF_DISK: u64 = 64;
+    let folder = database.parent().unwrap_or(database);
+    let bytes = rustix::fs::statvfs(folder).map_or(u64::MAX, |disk| disk.f_blocks * disk.f_frsize);
+    (bytes / PART_OF_DISK / PAGE).clamp(16, 1_000)
+}
+
+/// Whether a sync failed: of a file, or of the folder that names it. What a later one promises
+/// could rest on what is not there.
+pub(super) fn is_sync_failure(error: &sqlx::Error) -> bool {
+    /// `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`.
+    const SYNC: [u32; 2] = [1_034, 1_290];
+    sqlite_code(error).is_some_and(|code| SYNC.contains(&code))
+}
