@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::model::{Name, Timestamp};
 use roma_archived::retention::{
-    Circumstances, Count, CountRule, Period, Policy, SnapshotFacts, plan,
+    Circumstances, Count, CountRule, Period, Pin, Policy, SnapshotFacts, plan,
 };
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Row, SqliteConnection};
@@ -60,7 +60,7 @@ async fn plan_all(catalog: &Catalog, policy: &Policy, at: &Circumstances) -> usi
             state: record.state,
             raw_bytes: record.raw_bytes,
             stored_bytes: record.stored_bytes,
-            pin: record.pin,
+            pin: record.pin.map(|(name, until)| Pin { name, until }),
         })
         .collect();
     plan(&facts, policy, at).len()
@@ -87,6 +87,7 @@ async fn main() {
         now: now(),
         zone: jiff::tz::TimeZone::get("Europe/Berlin").unwrap(),
         clock_doubt: None,
+        suspended: None,
         policy_changed_at: None,
     };
     println!("snapshots  SELECT ms  plan ms  ratio");

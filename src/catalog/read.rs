@@ -1,5 +1,7 @@
 //! Reads. None of them changes anything, and none of them waits for the writer.
 
+use std::collections::HashMap;
+
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Column, Row, SqliteConnection, TypeInfo, ValueRef};
 
@@ -124,24 +126,40 @@ pub(super) async fn exports(db: &mut SqliteConnection) -> Result<Vec<ExportState
         .collect()
 }
 
+/// The pin that holds longest of each snapshot that has one.
+async fn pins(
+    db: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<HashMap<SnapshotId, (String, Option<Timestamp>)>, CatalogError> {
+    let query = sqlx::query(sql::SELECT_PINS).bind(now.as_millis());
+    let rows = query.fetch_all(db).await.map_err(CatalogError::Read)?;
+    let mut pins = HashMap::new();
+    for row in &rows {
+        let pin = (get(row, "name")?, time(row, "until_ms")?);
+        pins.entry(SnapshotId(get(row, "snapshot_id")?)).or_insert(pin);
+    }
+    Ok(pins)
+}
+
 pub(super) async fn snapshots_of(
     db: &mut SqliteConnection,
     instance: &Name,
     export: &Name,
     now: Timestamp,
 ) -> Result<Vec<SnapshotRecord>, CatalogError> {
+    let mut pins = pins(db, now).await?;
     let rows = sqlx::query(sql::SELECT_SNAPSHOT_FACTS)
         .bind(instance.as_str())
         .bind(export.as_str())
-        .bind(now.as_millis())
         .fetch_all(db)
         .await
         .map_err(CatalogError::Read)?;
     rows.iter()
         .map(|row| {
             let state: String = get(row, "state")?;
+            let id = SnapshotId(get(row, "id")?);
             Ok(SnapshotRecord {
-                id: SnapshotId(get(row, "id")?),
+                id,
                 taken_at: Timestamp::from_millis(get(row, "taken_at_ms")?),
                 state: state.parse().map_err(|error| CatalogError::BadRow {
                     what: format!("snapshot state `{state}`"),
@@ -149,7 +167,7 @@ pub(super) async fn snapshots_of(
                 })?,
                 raw_bytes: bytes(row, "raw_bytes")?,
                 stored_bytes: bytes(row, "stored_bytes")?,
-                pin: get(row, "pin")?,
+                pin: pins.remove(&id),
                 kept_because: get(row, "kept_because")?,
                 expected_delete_at: time(row, "expected_delete_at_ms")?,
             })

@@ -151,8 +151,8 @@ pub struct SnapshotRecord {
     pub raw_bytes: u64,
     /// Bytes of its files.
     pub stored_bytes: u64,
-    /// The name of a pin that holds it now.
-    pub pin: Option<String>,
+    /// The pin that holds it longest, and until when; `None`: for ever.
+    pub pin: Option<(String, Option<Timestamp>)>,
     /// As last written.
     pub kept_because: Option<String>,
     /// As last written.

@@ -109,13 +109,15 @@ pub(super) const UPDATE_SNAPSHOT_VERDICT: &str = "\
 UPDATE internal_snapshot SET kept_because = ?2, expected_delete_at_ms = ?3 WHERE id = ?1";
 
 pub(super) const SELECT_SNAPSHOT_FACTS: &str = "\
-SELECT s.id, s.taken_at_ms, s.state, s.raw_bytes, s.stored_bytes, s.kept_because,
-    s.expected_delete_at_ms,
-    (SELECT min(p.name) FROM internal_pin AS p
-     WHERE p.snapshot_id = s.id AND (p.until_ms IS NULL OR p.until_ms > ?3)) AS pin
-FROM internal_snapshot AS s
-WHERE s.instance = ?1 AND s.export = ?2 AND s.state IN ('complete', 'incomplete')
-    AND s.parts_stored > 0";
+SELECT id, taken_at_ms, state, raw_bytes, stored_bytes, kept_because, expected_delete_at_ms
+FROM internal_snapshot
+WHERE instance = ?1 AND export = ?2 AND state IN ('complete', 'incomplete') AND parts_stored > 0";
+
+/// Pins that hold at a moment, those that hold longest first.
+pub(super) const SELECT_PINS: &str = "\
+SELECT snapshot_id, name, until_ms FROM internal_pin
+WHERE until_ms IS NULL OR until_ms > ?1
+ORDER BY until_ms IS NOT NULL, until_ms DESC, name";
 
 pub(super) const UPSERT_EXPORT: &str = "\
 INSERT INTO internal_export (

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::lifecycle::StateWord;
 use crate::model::Reference;
+use crate::retention::Moment;
 
 /// Keeps a verified, restorable history of ROMA Connect asset exports.
 #[derive(Debug, Parser)]
@@ -45,6 +46,8 @@ pub(super) enum Command {
     Show(ShowArgs),
     /// Write a package as ROMA sent it, its hash checked.
     Extract(ExtractArgs),
+    /// Show which snapshots stay, which go, when and why; changes nothing.
+    Plan(PlanArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
     Verify(VerifyArgs),
 }
@@ -135,6 +138,25 @@ impl ListArgs {
 pub(super) struct ShowArgs {
     /// a34 for an archive, s12 for a snapshot.
     pub(super) id: Reference,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// As if it were then, with the snapshots of today: a day (its start), or an RFC 3339 time.
+    #[arg(long, value_name = "DATE")]
+    pub(super) at: Option<Moment>,
+    /// Only of this export (`watched` for adopted jobs).
+    #[arg(long, value_name = "NAME")]
+    pub(super) export: Option<String>,
+    /// Only of this instance.
+    #[arg(long, value_name = "NAME")]
+    pub(super) instance: Option<String>,
+    /// Try the `[retention]` of this file instead of the configured one.
+    #[arg(long, value_name = "FILE")]
+    pub(super) policy: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

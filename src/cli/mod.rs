@@ -17,6 +17,7 @@ mod list;
 mod narrate;
 mod open;
 mod output;
+mod plan;
 mod run;
 mod show;
 mod status;
@@ -53,11 +54,12 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
     let config = cli.config;
     match cli.command {
         Command::Run(args) => run::run(&load(&config)?, &args),
-        Command::CheckConfig(args) => check_config::run(&load(&config)?, args.json),
+        Command::CheckConfig(args) => on_one_thread(check_config::run(&load(&config)?, args.json)),
         Command::Export(args) => on_one_thread(jobs::export(&load(&config)?, &args)),
         Command::Watch(args) => on_one_thread(jobs::watch(&load(&config)?, &args)),
         Command::Status(args) => on_one_thread(status::run(&load(&config)?, args.json)),
         Command::List(args) => on_one_thread(list::run(&load(&config)?, &args)),
+        Command::Plan(args) => on_one_thread(plan::run(&load(&config)?, &args)),
         Command::Show(args) => on_one_thread(show::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),

@@ -325,17 +325,23 @@ fn unknown_keys_say_what_was_meant() {
                 "export[nightly].retention.keep_lats: there is no such key; \
                  did you mean `keep_last`?",
             ),
-            (
-                "[[export.retention.test]]\ngiven = 'daily'",
-                "export[nightly].retention.test: \
-                 policy tests are not supported by this version yet; take [[retention.test]] out",
-            ),
         ],
     );
     assert_eq!(
-        problem(&swapped("keep_last = 7", "[[retention.test]]\nat = 2026-01-01")),
-        "17: retention.test: policy tests are not supported by this version yet; \
-         take [[retention.test]] out"
+        problem(&plus(
+            "[[export.retention.test]]\ngiven = 'daily'\nat = '2026-01-01'\nexpect = []"
+        )),
+        "22: export[nightly].retention.test[#1].given: is no history that is understood \
+         (got \"daily\"); write \"daily since 2026-01-01\" (also hourly, weekly, monthly, yearly, \
+         \"every 6h since ...\"), or a list of times"
+    );
+    assert_eq!(
+        problem(&swapped(
+            "keep_last = 7",
+            "[[retention.test]]\ngiven = ['2026-01-01']\nat = '2026-13-01'\nexpect = []"
+        )),
+        "19: retention.test[#1].at: is neither a day nor a time (got \"2026-13-01\"); \
+         write \"2026-12-31\", or \"2026-12-31T02:00:00+01:00\""
     );
     // The misspelt key explains why the right one is missing.
     assert_eq!(
@@ -430,11 +436,11 @@ fn nothing_is_coerced() {
         &[
             (
                 "apps = [\"a\", 5]",
-                "export[nightly].apps[#2]: must be text in quotes (got 5); write each id in quotes",
+                "export[nightly].apps[#2]: must be text in quotes (got 5); write each of them in quotes",
             ),
             (
                 "apps = [5]\ntasks = []",
-                "export[nightly].apps[#1]: must be text in quotes (got 5); write each id in quotes",
+                "export[nightly].apps[#1]: must be text in quotes (got 5); write each of them in quotes",
             ),
             (
                 "apps = true",

@@ -10,11 +10,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use config::{Environment, Map, Source, Value};
+use toml::Spanned;
 use toml::de::DeTable;
 
-use super::raw::{self, RawConfig, Shape};
+use super::raw::{self, RawConfig, RawPolicyFile, Shape};
 use super::walk::{self, Lines};
-use super::{ConfigError, Fault, Loaded, Place, Report, Spot, quoted, validate};
+use super::{ConfigError, Fault, Loaded, Place, Report, Spot, quoted, sections, validate};
+use crate::retention::Policy;
 
 /// What every variable begins with, followed by two underscores.
 const PREFIX: &str = "ROMA_ARCHIVED";
@@ -35,15 +37,18 @@ pub(super) fn load_with(
     path: &Path,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
+    read(&text_of(path)?, path, variables)
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigError> {
     let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(failed)?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let readable = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+    String::from_utf8(std::fs::read(path).map_err(failed)?).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let readable = String::from_utf8_lossy(&error.as_bytes()[..valid]);
         let (line, column) = Lines::new(&readable).position(readable.len());
         let message = "this is not UTF-8 text".to_owned();
         ConfigError::Syntax { path: path.to_owned(), line, column, message }
-    })?;
-    read(text, path, variables)
+    })
 }
 
 pub(super) fn read(
@@ -52,15 +57,7 @@ pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Loaded, ConfigError> {
     let lines = Lines::new(text);
-    let document = DeTable::parse(text).map_err(|error| {
-        let span = error.span().unwrap_or_default();
-        let (line, column) = lines.position(span.start);
-        let message = match (error.message(), text.get(span)) {
-            (duplicate @ "duplicate key", Some(key)) => format!("{duplicate} `{key}`"),
-            (message, _) => message.to_owned(),
-        };
-        ConfigError::Syntax { path: path.to_owned(), line, column, message }
-    })?;
+    let document = document(text, path, &lines)?;
     let mut report = Report::default();
     let file = walk::table(document.get_ref(), raw::ROOT, &Spot::default(), &lines, &mut report);
     let overrides = environment(variables, &mut report);
@@ -68,7 +65,46 @@ pub(super) fn read(
         .map_err(|fault| report.refuse(&spot("configuration"), fault))
         .ok()
         .and_then(|raw| validate::settings(&raw, &mut report));
-    report.finish(path, settings)
+    let warnings = std::mem::take(&mut report.warnings);
+    let settings = report.finish(path, settings)?;
+    Ok(Loaded { settings, warnings, path: path.to_owned() })
+}
+
+fn document<'t>(
+    text: &'t str,
+    path: &Path,
+    lines: &Lines<'_>,
+) -> Result<Spanned<DeTable<'t>>, ConfigError> {
+    DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let (line, column) = lines.position(span.start);
+        let message = match (error.message(), text.get(span)) {
+            (duplicate @ "duplicate key", Some(key)) => format!("{duplicate} `{key}`"),
+            (message, _) => message.to_owned(),
+        };
+        ConfigError::Syntax { path: path.to_owned(), line, column, message }
+    })
+}
+
+/// A file that holds nothing but `[retention]`: a policy to be tried.
+pub fn policy(path: &Path) -> Result<Policy, ConfigError> {
+    let text = text_of(path)?;
+    let lines = Lines::new(&text);
+    let mut report = Report::default();
+    let (keys, top) = (raw::POLICY_ROOT, Spot::default());
+    let file =
+        walk::table(document(&text, path, &lines)?.get_ref(), keys, &top, &lines, &mut report);
+    let raw: Option<RawPolicyFile> = serde_path_to_error::deserialize(file)
+        .map_err(|error| {
+            report.refuse(&top, Fault::new(format!("cannot be read at `{}`", error.path())));
+        })
+        .ok();
+    let raw = raw.and_then(|raw| raw.retention);
+    if raw.is_none() {
+        report.refuse(&top.key("retention"), Fault::new("is missing"));
+    }
+    let policy = sections::policy(raw.as_ref(), &top.key("retention"), &mut report);
+    report.finish(path, Some(policy))
 }
 
 /// A checked layer, as the crate `config` wants to see it.
@@ -179,7 +215,7 @@ fn scalar(path: &str, text: String) -> Result<toml::Value, Fault> {
                 let number = text.parse().map_err(|_| Fault::new(fault()))?;
                 return Ok(toml::Value::Integer(number));
             }
-            Shape::Text | Shape::Hidden | Shape::Selection => {
+            Shape::Text | Shape::Hidden | Shape::Selection | Shape::History => {
                 return Ok(toml::Value::String(text));
             }
         };

@@ -88,7 +88,8 @@ fn a_variable_is_as_strict_as_the_file() {
         (
             "RETENTION__TEST",
             "x",
-            "policy tests are not supported by this version yet; take [[retention.test]] out",
+            "cannot be set by a variable, for there may be several; \
+             write it into the file, under [[retention.test]]",
         ),
         (
             "limits__downloads",

@@ -21,7 +21,7 @@ mod validate;
 mod values;
 mod walk;
 
-pub use load::{load, parse};
+pub use load::{load, parse, policy};
 pub use raw::known_keys;
 
 /// A configuration that can be used.
@@ -264,15 +264,12 @@ impl Report {
     }
 
     /// All that was found, in the order of the file; what has no line comes last.
-    fn finish(mut self, path: &Path, settings: Option<Settings>) -> Result<Loaded, ConfigError> {
-        let path = path.to_owned();
-        match settings {
-            Some(settings) if self.problems.is_empty() => {
-                Ok(Loaded { settings, warnings: self.warnings, path })
-            }
+    fn finish<T>(mut self, path: &Path, read: Option<T>) -> Result<T, ConfigError> {
+        match read {
+            Some(read) if self.problems.is_empty() => Ok(read),
             _ => {
                 self.problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-                Err(ConfigError::Invalid { path, problems: self.problems })
+                Err(ConfigError::Invalid { path: path.to_owned(), problems: self.problems })
             }
         }
     }

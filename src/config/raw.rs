@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Integer,
     /// `"all"` or a list of ids.
     Selection,
+    /// A phrase, or a list of times.
+    History,
     /// `[section]`.
     Table(&'static [Known]),
     /// `[[section]]`.
@@ -76,6 +78,20 @@ pub(super) enum RawSelection {
 
 impl Shaped for RawSelection {
     const SHAPE: Shape = Shape::Selection;
+}
+
+/// What a test of a policy is given.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawHistory {
+    /// Hopefully `daily since 2026-01-01`.
+    Phrase(String),
+    /// The times.
+    Times(Vec<String>),
+}
+
+impl Shaped for RawHistory {
+    const SHAPE: Shape = Shape::History;
 }
 
 macro_rules! section {
@@ -191,6 +207,23 @@ section! {
         min_keep: i64 = "1",
         policy_grace: String = "\"24h\"",
         max_delete_per_sweep: i64 = "50",
+        test: Vec<RawTest> = "[[retention.test]]",
+    }
+}
+
+section! {
+    /// `[[retention.test]]` and `[[export.retention.test]]`.
+    struct RawTest {
+        given: RawHistory = "\"daily since 2026-01-01\"",
+        at: String = "\"2026-12-31\"",
+        expect: RawHistory = "[\"2026-12-31\", \"2026-12-30\"]",
+    }
+}
+
+section! {
+    /// A file of its own with nothing but a policy, to be tried.
+    struct RawPolicyFile {
+        retention: RawRetention = "[retention]",
     }
 }
 
@@ -278,6 +311,8 @@ impl RawRetention {
 
 /// The keys of the whole file.
 pub(super) const ROOT: &[Known] = RawConfig::KEYS;
+/// The keys of a file with nothing but a policy.
+pub(super) const POLICY_ROOT: &[Known] = RawPolicyFile::KEYS;
 
 /// The key at a path such as `limits.downloads` or `export[3].rpo`.
 pub(super) fn find(path: &str) -> Option<Known> {

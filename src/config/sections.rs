@@ -5,10 +5,12 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use super::raw::{RawConfig, RawLimits, RawPack, RawRetention, RawTls, RawVerify};
-use super::{Fault, Report, Spot, values};
+use super::raw::{
+    RawConfig, RawHistory, RawLimits, RawPack, RawRetention, RawTest, RawTls, RawVerify,
+};
+use super::{Fault, Report, Spot, quoted, values};
 use crate::lifecycle::Pace;
-use crate::retention::{CountRule, Period, Policy, WithinRule};
+use crate::retention::{CountRule, Given, Moment, Period, Policy, PolicyTest, WithinRule};
 use crate::settings::{Limits, Pack, PackMethod, Tls, Verify};
 
 /// More downloads at once than this help no server.
@@ -42,7 +44,50 @@ pub(super) fn policy(raw: Option<&RawRetention>, at: &Spot, report: &mut Report)
     let most = raw.max_delete_per_sweep.as_ref();
     let key = at.key("max_delete_per_sweep");
     report.replace(&mut policy.max_delete_per_sweep, &key, most, number());
+    policy.tests = tests(raw.test.as_deref().unwrap_or_default(), &at.key("test"), report);
     policy
+}
+
+/// `[[retention.test]]`: read here, and run by whoever wants to delete.
+fn tests(raws: &[RawTest], list: &Spot, report: &mut Report) -> Vec<PolicyTest> {
+    let read = raws.iter().enumerate().filter_map(|(index, raw)| {
+        let at = list.item(index, None);
+        let given = report.required(&at.key("given"), raw.given.as_ref(), history);
+        let now = report.required(&at.key("at"), raw.at.as_deref(), moment);
+        let expect = report.required(&at.key("expect"), raw.expect.as_ref(), moments);
+        Some(PolicyTest { given: given?, at: now?, expect: expect? })
+    });
+    read.collect()
+}
+
+/// What a test of a policy is given.
+fn history(raw: &RawHistory) -> Result<Given, Fault> {
+    match raw {
+        RawHistory::Phrase(phrase) => phrase.parse().map_err(|_| {
+            let why = format!("is no history that is understood (got {})", quoted(phrase));
+            Fault::new(why).remedy(
+                "write \"daily since 2026-01-01\" (also hourly, weekly, monthly, yearly, \
+                 \"every 6h since ...\"), or a list of times",
+            )
+        }),
+        RawHistory::Times(_) => moments(raw).map(Given::Times),
+    }
+}
+
+/// A list of times; one alone may do without the brackets.
+fn moments(raw: &RawHistory) -> Result<Vec<Moment>, Fault> {
+    match raw {
+        RawHistory::Phrase(one) => moment(one).map(|moment| vec![moment]),
+        RawHistory::Times(times) => times.iter().map(|time| moment(time)).collect(),
+    }
+}
+
+/// A day, or an instant.
+fn moment(text: &str) -> Result<Moment, Fault> {
+    text.parse().map_err(|_| {
+        Fault::new(format!("is neither a day nor a time (got {})", quoted(text)))
+            .remedy("write \"2026-12-31\", or \"2026-12-31T02:00:00+01:00\"")
+    })
 }
 
 /// How much, how often, how long.

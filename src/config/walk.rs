@@ -11,7 +11,7 @@ use super::{Fault, Place, Report, Spot, quoted, similar};
 
 /// Keys that are refused for a reason of their own. A secret written into the file is the most
 /// likely mistake, and the one that must not be answered with "did you mean".
-const SPECIAL: [(&str, &str, &str); 12] = [
+const SPECIAL: [(&str, &str, &str); 11] = [
     ("password", SECRET, "password_file"),
     ("passwd", SECRET, "password_file"),
     ("pass", SECRET, "password_file"),
@@ -23,7 +23,6 @@ const SPECIAL: [(&str, &str, &str); 12] = [
     ("secret", SECRET, "secret_key_file"),
     ("sk", SECRET, "secret_key_file"),
     ("security_token", SECRET, "security_token_file"),
-    ("test", "policy tests are not supported by this version yet", ""),
 ];
 const SECRET: &str = "secrets do not belong in this file";
 
@@ -95,9 +94,10 @@ fn shaped(
     report: &mut Report,
 ) -> Option<toml::Value> {
     match (known.shape, value) {
-        (Shape::Text | Shape::Hidden | Shape::Selection, DeValue::String(text)) => {
-            Some(toml::Value::String(text.to_string()))
-        }
+        (
+            Shape::Text | Shape::Hidden | Shape::Selection | Shape::History,
+            DeValue::String(text),
+        ) => Some(toml::Value::String(text.to_string())),
         (Shape::Integer, DeValue::Integer(number)) => {
             let read = i64::from_str_radix(number.as_str(), number.radix());
             if read.is_err() {
@@ -109,7 +109,7 @@ fn shaped(
         (Shape::Table(keys), DeValue::Table(section)) => {
             Some(toml::Value::Table(table(section, keys, at, lines, report)))
         }
-        (Shape::Selection, DeValue::Array(ids)) => {
+        (Shape::Selection | Shape::History, DeValue::Array(ids)) => {
             let texts: Vec<Option<toml::Value>> = ids
                 .iter()
                 .enumerate()
@@ -119,7 +119,7 @@ fn shaped(
                         let at = at.item(index, None);
                         report.place(&at, lines.place(id.span().start));
                         let why = format!("must be text in quotes (got {})", shown(id.get_ref()));
-                        report.refuse(&at, Fault::new(why).remedy("write each id in quotes"));
+                        report.refuse(&at, Fault::new(why).remedy("write each of them in quotes"));
                     }
                     text
                 })
@@ -151,6 +151,7 @@ fn misshapen(known: &Known, value: &DeValue<'_>) -> Fault {
         Shape::Text | Shape::Hidden => "text in quotes",
         Shape::Integer => "a whole number",
         Shape::Selection => "\"all\" or a list of ids",
+        Shape::History => "a phrase such as \"daily since 2026-01-01\", or a list of times",
         Shape::Table(_) => "a section",
         Shape::List(_) => "a list of sections",
     };
@@ -183,12 +184,8 @@ pub(super) fn unknown(name: &str, keys: &[Known]) -> (Fault, Option<&'static str
     let lower = name.to_lowercase();
     if let Some((_, why, instead)) = SPECIAL.iter().find(|(special, _, _)| *special == lower) {
         let fault = Fault::new(*why);
-        return if instead.is_empty() {
-            (fault.remedy("take [[retention.test]] out"), None)
-        } else {
-            let remedy = format!("put it into a file of its own and name that with `{instead}`");
-            (fault.remedy(remedy), names().find(|name| name == instead))
-        };
+        let remedy = format!("put it into a file of its own and name that with `{instead}`");
+        return (fault.remedy(remedy), names().find(|name| name == instead));
     }
     let fault = Fault::new("there is no such key");
     if let Some(meant) = similar(name, names()) {
@@ -199,10 +196,11 @@ pub(super) fn unknown(name: &str, keys: &[Known]) -> (Fault, Option<&'static str
         let known: Vec<&str> = names().collect();
         return (fault.remedy(format!("known here: {}", known.join(", "))), None);
     }
-    let homes: Vec<&str> = homes
+    let mut homes: Vec<&str> = homes
         .iter()
         .map(|home| home.unwrap_or("the top of the file, above every [section]"))
         .collect();
+    homes.dedup();
     let fault = Fault::new("there is no such key in this section");
     (fault.remedy(format!("it belongs to {}", homes.join(" or "))), None)
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::agenda::Agenda;
-use super::sweep::Retention;
+use super::foresight::Retention;
 use crate::model::Name;
 use crate::settings::{Export, Verify};
 

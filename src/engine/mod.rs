@@ -18,6 +18,7 @@ mod clockwatch;
 mod download;
 mod due;
 mod failure;
+mod foresight;
 mod keeper;
 mod owner;
 mod planning;
@@ -34,10 +35,10 @@ mod upkeep;
 
 pub use assignment::Assignment;
 pub use failure::EngineError;
+pub use foresight::{Foresight, Retention, behind, foresee};
 pub use keeper::{Finding, Keeper};
 pub use reconcile::Tell;
 pub use shell::{Health, Shell};
-pub use sweep::Retention;
 
 use crate::catalog::UnplannedSnapshot;
 use crate::lifecycle::{Archive, State, Step};

@@ -1,30 +1,17 @@
 //! Applies retention: asks the planner, moves what must go to the trash, and writes down why the
 //! rest stays. Removing files is an ordinary step, later.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::failure::EngineError;
+use super::foresight::{Foresight, Retention, behind, foresee};
 use super::shell::Shell;
 use crate::catalog::{CatalogError, Change, SnapshotRecord, VerdictNote};
 use crate::lifecycle::{Archive, Deletion, Event, State};
-use crate::model::{Name, Timestamp};
-use crate::retention::{Circumstances, Policy, SnapshotFacts, Verdict, plan};
-
-/// One export's retention: what a sweep needs to know.
-#[derive(Clone, Debug)]
-pub struct Retention {
-    /// The instance that is exported.
-    pub instance: Name,
-    /// The export, or `watched`.
-    pub export: Name,
-    /// Its policy.
-    pub policy: Policy,
-    /// Digest of the policy, for tombstones.
-    pub policy_hash: String,
-    /// The zone of the buckets.
-    pub zone: jiff::tz::TimeZone,
-}
+use crate::model::{SnapshotId, Timestamp};
+use crate::retention::Verdict;
 
 /// Retention is applied at least this often.
 const SWEEP_INTERVAL: Duration = Duration::from_hours(1);
@@ -89,62 +76,45 @@ pub(super) async fn run(
     // Read before the clock: an event that is recorded meanwhile does not make the clock doubtful.
     let latest = shell.catalog.latest_event_time().await?;
     let now = shell.clock.now();
-    let records = shell.catalog.snapshots_of(&retention.instance, &retention.export, now).await?;
-    let exports = shell.catalog.exports().await?;
-    let policy_changed_at = exports
-        .iter()
-        .find(|e| e.instance == retention.instance && e.name == retention.export)
-        .and_then(|export| export.policy_changed_at);
-    let circumstances = Circumstances {
-        now,
-        zone: retention.zone.clone(),
-        clock_doubt: clock_doubt(&shell, latest, now),
-        policy_changed_at,
-    };
-    let facts: Vec<SnapshotFacts> = records.iter().map(facts).collect();
-    let verdicts = plan(&facts, &retention.policy, &circumstances);
-    note_kept(&shell, &records, &verdicts, now).await?;
+    let clock_doubt = clock_doubt(&shell, latest, now);
+    let foresight = foresee(&shell.catalog, &retention, now, clock_doubt).await?;
+    note_kept(&shell, &foresight, now).await?;
     let mut trashed = Vec::new();
-    for verdict in verdicts.iter().filter(|verdict| !verdict.keep) {
+    for verdict in foresight.verdicts.iter().filter(|verdict| !verdict.keep) {
         trashed.extend(trash(&shell, &retention, verdict, now).await?);
     }
     Ok(trashed)
 }
 
-fn facts(record: &SnapshotRecord) -> SnapshotFacts {
-    SnapshotFacts {
-        id: record.id,
-        taken_at: record.taken_at,
-        state: record.state,
-        raw_bytes: record.raw_bytes,
-        stored_bytes: record.stored_bytes,
-        pin: record.pin.clone(),
-    }
-}
-
 /// A clock that went back, or that differs from ROMA's, must not decide what is old.
 fn clock_doubt(shell: &Shell, latest: Option<Timestamp>, now: Timestamp) -> Option<String> {
-    if let Some(latest) = latest.filter(|latest| *latest > now) {
-        return Some(format!("it is behind the newest event ({latest})"));
-    }
-    shell.clock_doubt()
+    behind(latest, now).or_else(|| shell.clock_doubt())
 }
 
 /// Only what changed is written: a sweep that decides nothing new costs no commit.
 async fn note_kept(
     shell: &Shell,
-    records: &[SnapshotRecord],
-    verdicts: &[Verdict],
+    foresight: &Foresight,
     now: Timestamp,
 ) -> Result<(), EngineError> {
-    let known: std::collections::HashMap<_, _> =
-        records.iter().map(|r| (r.id, r.kept_because.as_deref())).collect();
-    let notes: Vec<VerdictNote> = verdicts
+    let known: HashMap<SnapshotId, &SnapshotRecord> =
+        foresight.records.iter().map(|record| (record.id, record)).collect();
+    let notes: Vec<VerdictNote> = foresight
+        .verdicts
         .iter()
         .filter(|verdict| verdict.keep)
-        .map(|verdict| (verdict.id, words(verdict)))
-        .filter(|(id, words)| known.get(id).copied().flatten() != Some(words))
-        .map(|(id, words)| VerdictNote { id, kept_because: Some(words), expected_delete_at: None })
+        .filter_map(|verdict| {
+            let (words, record) = (verdict.words(), known.get(&verdict.id)?);
+            let expected = foresight.expected_delete_at.get(&verdict.id).copied();
+            let expected = steady(record.expected_delete_at, expected, now);
+            let is_new = record.kept_because.as_ref() != Some(&words)
+                || record.expected_delete_at != expected;
+            is_new.then_some(VerdictNote {
+                id: verdict.id,
+                kept_because: Some(words),
+                expected_delete_at: expected,
+            })
+        })
         .collect();
     if !notes.is_empty() {
         shell.catalog.note_verdicts(notes, now).await?;
@@ -152,8 +122,18 @@ async fn note_kept(
     Ok(())
 }
 
-fn words(verdict: &Verdict) -> String {
-    verdict.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+/// What lies far ahead is a guess: as long as it changes by little it stays as it was written, so
+/// that not every sweep writes all of them anew.
+fn steady(
+    written: Option<Timestamp>,
+    expected: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    const PART: u32 = 16;
+    let (Some(written), Some(expected)) = (written, expected) else { return expected };
+    let (earlier, later) = (written.min(expected), written.max(expected));
+    let is_little = later.since(earlier) <= earlier.since(now) / PART;
+    Some(if is_little { written } else { expected })
 }
 
 /// Moves all stored parts of a snapshot to the trash, or none.
@@ -164,7 +144,8 @@ async fn trash(
     now: Timestamp,
 ) -> Result<Vec<Archive>, EngineError> {
     let purge_at = now.plus(retention.policy.trash);
-    let deletion = Deletion { reason: words(verdict), policy: Some(retention.policy_hash.clone()) };
+    let deletion =
+        Deletion { reason: verdict.words(), policy: Some(retention.policy_hash.clone()) };
     let changes: Vec<Change> = shell
         .catalog
         .archives_of(verdict.id)

@@ -45,8 +45,10 @@ pub(super) fn naive_plan(all: &[SnapshotFacts], policy: &Policy, at: &Circumstan
         let mut keep = true;
         if reasons.is_empty() {
             keep = policy.counts.is_empty() && policy.within.is_empty();
-            let words = if keep { "no keep rule" } else { "no rule keeps it" };
-            reasons.push(words.to_owned());
+            let index = counted.iter().position(|s| s.id == snapshot.id).unwrap();
+            let words =
+                if keep { "no keep rule".to_owned() } else { missed(policy, &locals, index) };
+            reasons.push(words);
         }
         opinion.insert(snapshot.id.0, (keep, reasons));
     }
@@ -99,13 +101,81 @@ fn counting(policy: &Policy, times: &[Zoned], index: usize) -> Vec<String> {
         if budget_left && (is_first || is_oldest) {
             let oldest = if is_first { "" } else { "oldest " };
             let of = match rule.count {
-                Count::Limited(limit) => format!("/{limit}"),
+                Count::Limited(limit) => format!(" {}/{limit}", newer.len() + 1),
                 Count::Unlimited => String::new(),
             };
-            reasons.push(format!("{oldest}{} {}{of}", name(rule.period), newer.len() + 1));
+            reasons.push(format!("{oldest}{}{of}", name(rule.period)));
         }
     }
     reasons
+}
+
+/// The rule whose oldest snapshot lies nearest before this one, and what stood in the way.
+fn missed(policy: &Policy, times: &[Zoned], index: usize) -> String {
+    let mut nearest: Option<(Instant, String)> = None;
+    let mut consider = |last: Instant, words: String| {
+        if nearest.as_ref().is_none_or(|(other, _)| last < *other) {
+            nearest = Some((last, words));
+        }
+    };
+    for rule in &policy.counts {
+        let Count::Limited(limit) = rule.count else {
+            let key = bucket(rule.period, &times[index], index);
+            let twin = (0..index).find(|i| bucket(rule.period, &times[*i], *i) == key);
+            let kept = twin.map(|i| times[i].timestamp());
+            // An unlimited rule misses only what has a newer one in its bucket.
+            let period = noun(rule.period);
+            consider(kept.unwrap(), format!("{}: newer that {period}", name(rule.period)));
+            continue;
+        };
+        // The newest of each of the first buckets is what the rule keeps.
+        let mut firsts: Vec<(String, Instant)> = Vec::new();
+        for (i, time) in times[..index].iter().enumerate() {
+            let key = bucket(rule.period, time, i);
+            let taken = firsts.iter().any(|(known, _)| *known == key);
+            if !taken && firsts.len() < usize::try_from(limit).unwrap() {
+                firsts.push((key, time.timestamp()));
+            }
+        }
+        let Some((last_key, last)) = firsts.last() else { continue };
+        let words = if *last_key == bucket(rule.period, &times[index], index) {
+            format!("{}: newer that {}", name(rule.period), noun(rule.period))
+        } else {
+            format!("{}: {limit} newer", name(rule.period))
+        };
+        consider(*last, words);
+    }
+    for rule in &policy.within {
+        let start = back(&times[0], &rule.span);
+        let inside: Vec<usize> = (0..index).filter(|i| times[*i].timestamp() > start).collect();
+        let key = |i: usize| bucket(rule.period, &times[i], i);
+        let mut firsts = inside.iter().filter(|i| (0..**i).all(|newer| key(newer) != key(**i)));
+        let Some(last) = firsts.next_back() else { continue };
+        let title =
+            rule.period.map_or("within".to_owned(), |p| format!("within {}", name(Some(p))));
+        let words = if key(*last) == key(index) {
+            format!("{title}: newer that {}", noun(rule.period))
+        } else {
+            format!("{title}: too old")
+        };
+        consider(times[*last].timestamp(), words);
+    }
+    match nearest {
+        Some((_, words)) => format!("no rule keeps it (nearest {words})"),
+        None => "no rule keeps it".to_owned(),
+    }
+}
+
+fn noun(period: Option<Period>) -> &'static str {
+    match period {
+        None => "snapshot",
+        Some(Period::Hour) => "hour",
+        Some(Period::Day) => "day",
+        Some(Period::Week) => "week",
+        Some(Period::Month) => "month",
+        Some(Period::Quarter) => "quarter",
+        Some(Period::Year) => "year",
+    }
 }
 
 fn within(policy: &Policy, times: &[Zoned], index: usize) -> Vec<String> {
@@ -212,14 +282,17 @@ fn guards(
     for snapshot in rest.iter().rev() {
         let rank = counted.iter().position(|s| s.id == snapshot.id);
         let (keep, mut reasons) = opinion[&snapshot.id.0].clone();
-        let saved_by = if let Some(pin) = &snapshot.pin {
-            Some(format!("pinned: {pin}"))
+        let pin = snapshot.pin.as_ref();
+        let saved_by = if let Some(pin) = pin.filter(|pin| pin.until.is_none_or(|u| u > at.now)) {
+            Some(format!("pinned: {}", pin.name))
         } else if keep {
             None
         } else if rank.is_some_and(|rank| rank < usize::try_from(policy.min_keep).unwrap()) {
             Some(format!("min_keep {}", policy.min_keep))
         } else if rank == Some(0) {
             Some("newest good snapshot".to_owned())
+        } else if let Some(why) = &at.suspended {
+            Some(format!("deletion is suspended: {why}"))
         } else if let Some(why) = &at.clock_doubt {
             Some(format!("clock not trustworthy: {why}"))
         } else if anomalous {

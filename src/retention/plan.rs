@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::policy::Policy;
 use super::reason::Reason;
-use super::rules::keep_reasons;
+use super::rules::{Opinion, keep_reasons};
 use crate::lifecycle::SnapshotState;
 use crate::model::{SnapshotId, Timestamp};
 
@@ -27,8 +27,23 @@ pub struct SnapshotFacts {
     pub raw_bytes: u64,
     /// Bytes of its files.
     pub stored_bytes: u64,
-    /// The name of a pin that holds it.
-    pub pin: Option<String>,
+    /// A pin that holds it; of several the one that holds longest.
+    pub pin: Option<Pin>,
+}
+
+/// A named hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Its name.
+    pub name: String,
+    /// When it ends; `None`: never by itself.
+    pub until: Option<Timestamp>,
+}
+
+impl Pin {
+    fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// What else the plan depends on.
@@ -40,6 +55,8 @@ pub struct Circumstances {
     pub zone: TimeZone,
     /// Why the clock cannot be trusted, when it cannot.
     pub clock_doubt: Option<String>,
+    /// Why nothing is deleted although the policy says so, for instance a failing test of it.
+    pub suspended: Option<String>,
     /// When the effective policy last changed; `None`: it is the first one.
     pub policy_changed_at: Option<Timestamp>,
 }
@@ -53,6 +70,13 @@ pub struct Verdict {
     pub keep: bool,
     /// At least one: the rules and guards that keep it, or the rule that removes it.
     pub reasons: Vec<Reason>,
+}
+
+impl Verdict {
+    /// All reasons in words.
+    pub fn words(&self) -> String {
+        self.reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A snapshot on its way through the rules.
@@ -91,14 +115,14 @@ pub fn plan(snapshots: &[SnapshotFacts], policy: &Policy, at: &Circumstances) ->
     let mut candidates: Vec<Candidate<'_>> = sorted
         .iter()
         .map(|&facts| {
-            let reasons = if counts(facts) {
-                by_rules.next().unwrap_or_default()
+            let opinion = if counts(facts) {
+                by_rules.next().unwrap_or(Opinion::Missed(None))
             } else if facts.taken_at > future {
-                vec![Reason::Future]
+                Opinion::Kept(vec![Reason::Future])
             } else {
-                vec![Reason::Incomplete]
+                Opinion::Kept(vec![Reason::Incomplete])
             };
-            judge(facts, reasons, policy)
+            judge(facts, opinion, policy)
         })
         .collect();
     remove_the_old(&mut candidates, policy, at, &counts);
@@ -110,13 +134,13 @@ pub fn plan(snapshots: &[SnapshotFacts], policy: &Policy, at: &Circumstances) ->
         .collect()
 }
 
-fn judge<'s>(facts: &'s SnapshotFacts, reasons: Vec<Reason>, policy: &Policy) -> Candidate<'s> {
-    if !reasons.is_empty() {
-        Candidate { facts, keep: true, reasons }
-    } else if policy.has_keep_rules() {
-        Candidate { facts, keep: false, reasons: vec![Reason::NotKept] }
-    } else {
-        Candidate { facts, keep: true, reasons: vec![Reason::NoRule] }
+fn judge<'s>(facts: &'s SnapshotFacts, opinion: Opinion, policy: &Policy) -> Candidate<'s> {
+    match opinion {
+        Opinion::Kept(reasons) => Candidate { facts, keep: true, reasons },
+        Opinion::Missed(miss) if policy.has_keep_rules() => {
+            Candidate { facts, keep: false, reasons: vec![Reason::NotKept(miss)] }
+        }
+        Opinion::Missed(_) => Candidate { facts, keep: true, reasons: vec![Reason::NoRule] },
     }
 }
 
@@ -173,8 +197,8 @@ fn apply_guards(
     counts: &dyn Fn(&SnapshotFacts) -> bool,
 ) {
     for candidate in candidates.iter_mut() {
-        if let Some(pin) = &candidate.facts.pin {
-            candidate.guard(Reason::Pinned(pin.clone()));
+        if let Some(pin) = candidate.facts.pin.as_ref().filter(|pin| pin.holds(at.now)) {
+            candidate.guard(Reason::Pinned(pin.name.clone()));
         }
     }
     let keep = usize::try_from(policy.min_keep).unwrap_or(usize::MAX);
@@ -189,7 +213,9 @@ fn apply_guards(
         newest.guard(Reason::NewestGood);
     }
     let grace_ends = at.policy_changed_at.map(|changed| changed.plus(policy.policy_grace));
-    let doubt = if let Some(why) = &at.clock_doubt {
+    let doubt = if let Some(why) = &at.suspended {
+        Some(Reason::Suspended(why.clone()))
+    } else if let Some(why) = &at.clock_doubt {
         Some(Reason::ClockDoubt(why.clone()))
     } else if newest_is_anomalous(candidates, counts) {
         Some(Reason::NewestAnomalous)
@@ -226,4 +252,4 @@ mod tests;
 
 #[cfg(test)]
 #[path = "plan_property_tests.rs"]
-mod property_tests;
+pub(super) mod property_tests;

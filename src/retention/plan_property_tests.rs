@@ -22,15 +22,17 @@ fn distance() -> impl Strategy<Value = i64> {
     ]
 }
 
-fn fact() -> impl Strategy<Value = (i64, SnapshotState, u64, u64, bool)> {
+fn fact() -> impl Strategy<Value = (i64, SnapshotState, u64, u64, Option<Option<i64>>)> {
     use SnapshotState as S;
     let states = prop_oneof![
         16 => Just(S::Complete),
         3 => Just(S::Incomplete),
         1 => select(vec![S::Open, S::Trashed, S::Deleted]),
     ];
+    // Half of the pins end, around now or in the next days.
+    let pin = prop::option::weighted(0.08, prop::option::of(-5_i64..200));
     let raw = prop_oneof![1 => Just(0_u64), 30 => 40_u64..100];
-    (distance(), states, raw, 0_u64..50, prop::bool::weighted(0.05))
+    (distance(), states, raw, 0_u64..50, pin)
 }
 
 /// A time near both clock changes of a year as well as any other.
@@ -55,6 +57,7 @@ fn circumstances() -> impl Strategy<Value = Circumstances> {
             now,
             zone: TimeZone::get(zone).unwrap(),
             clock_doubt,
+            suspended: None,
             policy_changed_at: hours
                 .map(|hours| Timestamp::from_millis(now.as_millis() - hours * HOUR_MS)),
         }
@@ -89,7 +92,7 @@ fn rules<T: std::fmt::Debug + 'static>(
     each.prop_map(|rules| rules.into_iter().flatten().collect())
 }
 
-fn policy() -> impl Strategy<Value = Policy> {
+pub(in crate::retention) fn policy() -> impl Strategy<Value = Policy> {
     let count = prop_oneof![
         8 => (1_u32..6).prop_map(Count::Limited),
         1 => Just(Count::Unlimited),
@@ -115,17 +118,21 @@ fn policy() -> impl Strategy<Value = Policy> {
 }
 
 /// A moment and a few dozen snapshots before it, in no order.
-fn world() -> impl Strategy<Value = (Circumstances, Vec<SnapshotFacts>)> {
+pub(in crate::retention) fn world() -> impl Strategy<Value = (Circumstances, Vec<SnapshotFacts>)> {
     (circumstances(), prop::collection::vec(fact(), 0..40)).prop_map(|(at, facts)| {
         let snapshots = (1..)
             .zip(facts)
-            .map(|(id, (distance, state, raw_bytes, stored_bytes, pinned))| SnapshotFacts {
+            .map(|(id, (distance, state, raw_bytes, stored_bytes, pin))| SnapshotFacts {
                 id: SnapshotId(id),
                 taken_at: Timestamp::from_millis(at.now.as_millis() - distance),
                 state,
                 raw_bytes,
                 stored_bytes,
-                pin: pinned.then(|| "audit".to_owned()),
+                pin: pin.map(|hours| Pin {
+                    name: "audit".to_owned(),
+                    until: hours
+                        .map(|hours| Timestamp::from_millis(at.now.as_millis() + hours * HOUR_MS)),
+                }),
             })
             .collect();
         (at, snapshots)
@@ -198,7 +205,8 @@ proptest! {
             .filter_map(|verdict| snapshots.iter().find(|s| s.id == verdict.id))
             .collect();
         prop_assert!(verdicts.iter().all(|verdict| !verdict.reasons.is_empty()));
-        prop_assert!(deleted.iter().all(|s| s.pin.is_none() && is_at_rest(s)));
+        let held = |s: &SnapshotFacts| s.pin.as_ref().is_some_and(|pin| pin.holds(at.now));
+        prop_assert!(deleted.iter().all(|s| !held(s) && is_at_rest(s)));
         prop_assert!(deleted.len() <= usize::try_from(policy.max_delete_per_sweep).unwrap());
         prop_assert!(deleted.is_empty() || at.clock_doubt.is_none());
         prop_assert!(deleted.is_empty() || !policy.keeps_everything());

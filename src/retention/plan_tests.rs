@@ -72,7 +72,7 @@ fn snapshot(id: i64, text: &str) -> SnapshotFacts {
     };
     for word in words {
         match word.split_once('=') {
-            Some(("pin", name)) => facts.pin = Some(name.to_owned()),
+            Some(("pin", name)) => facts.pin = Some(Pin { name: name.to_owned(), until: None }),
             Some(("raw", bytes)) => facts.raw_bytes = bytes.parse().unwrap(),
             Some(("stored", bytes)) => facts.stored_bytes = bytes.parse().unwrap(),
             _ => facts.state = word.parse().unwrap(),
@@ -87,6 +87,7 @@ impl Case {
             now: at(self.now),
             zone: TimeZone::get(self.zone).unwrap(),
             clock_doubt: self.clock_doubt.map(str::to_owned),
+            suspended: None,
             policy_changed_at: self.policy_changed_at.map(at),
         }
     }
@@ -132,13 +133,13 @@ fn the_last_ones() {
         "last=2",
         "2026-11-24T02:00Z : keep, last 1/2
          2026-11-24T01:00Z : keep, last 2/2
-         2026-11-23T02:00Z : delete, no rule keeps it",
+         2026-11-23T02:00Z : delete, no rule keeps it (nearest last: 2 newer)",
     );
     // Of one moment the later record is the newer.
     check(
         "last=1",
         "2026-11-24T02:00Z : keep, last 1/1
-         2026-11-24T02:00Z : delete, no rule keeps it",
+         2026-11-24T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
     assert_eq!(plan(&[], &policy("last=1"), &NOON.circumstances()), []);
 }
@@ -150,7 +151,7 @@ fn rules_keep_on_their_own_account() {
         "2026-11-24T10:00Z : keep, last 1/1, daily 1/2, within
          2026-11-24T02:00Z : keep, within
          2026-11-23T20:00Z : keep, daily 2/2
-         2026-11-23T02:00Z : delete, no rule keeps it",
+         2026-11-23T02:00Z : delete, no rule keeps it (nearest daily: newer that day)",
     );
 }
 
@@ -159,10 +160,10 @@ fn the_hour_that_comes_twice_is_two_hours() {
     Case { policy: "hourly=3", now: "2026-10-25T06:00Z", zone: "Europe/Berlin", ..NOON }.check(
         "2026-10-25T03:10+01:00 : keep, hourly 1/3
          2026-10-25T02:50+01:00 : keep, hourly 2/3
-         2026-10-25T02:10+01:00 : delete, no rule keeps it
+         2026-10-25T02:10+01:00 : delete, no rule keeps it (nearest hourly: newer that hour)
          2026-10-25T02:50+02:00 : keep, hourly 3/3
-         2026-10-25T02:10+02:00 : delete, no rule keeps it
-         2026-10-25T01:50+02:00 : delete, no rule keeps it",
+         2026-10-25T02:10+02:00 : delete, no rule keeps it (nearest hourly: newer that hour)
+         2026-10-25T01:50+02:00 : delete, no rule keeps it (nearest hourly: 3 newer)",
     );
 }
 
@@ -182,13 +183,13 @@ fn days_are_those_of_the_zone() {
     Case { policy, zone: "Europe/Berlin", ..NOON }.check(
         "2026-11-24T00:30+01:00 : keep, daily 1/2
          2026-11-23T23:30+01:00 : keep, daily 2/2
-         2026-11-23T01:30+01:00 : delete, no rule keeps it
-         2026-11-23T00:30+01:00 : delete, no rule keeps it",
+         2026-11-23T01:30+01:00 : delete, no rule keeps it (nearest daily: newer that day)
+         2026-11-23T00:30+01:00 : delete, no rule keeps it (nearest daily: newer that day)",
     );
     Case { policy, ..NOON }.check(
         "2026-11-24T00:30+01:00 : keep, daily 1/2
-         2026-11-23T23:30+01:00 : delete, no rule keeps it
-         2026-11-23T01:30+01:00 : delete, no rule keeps it
+         2026-11-23T23:30+01:00 : delete, no rule keeps it (nearest daily: newer that day)
+         2026-11-23T01:30+01:00 : delete, no rule keeps it (nearest daily: newer that day)
          2026-11-23T00:30+01:00 : keep, daily 2/2",
     );
 }
@@ -200,13 +201,13 @@ fn weeks_belong_to_the_iso_year() {
         "2027-01-11T02:00Z : keep, weekly 1/3
          2027-01-04T02:00Z : keep, weekly 2/3
          2027-01-03T02:00Z : keep, weekly 3/3
-         2027-01-01T02:00Z : delete, no rule keeps it
-         2026-12-28T02:00Z : delete, no rule keeps it",
+         2027-01-01T02:00Z : delete, no rule keeps it (nearest weekly: newer that week)
+         2026-12-28T02:00Z : delete, no rule keeps it (nearest weekly: newer that week)",
     );
     // Monday, 29 December 2025 opens the first week of 2026.
     Case { policy: "weekly=9", now: "2026-01-05T00:00Z", ..NOON }.check(
         "2026-01-04T02:00Z : keep, weekly 1/9
-         2025-12-29T02:00Z : delete, no rule keeps it
+         2025-12-29T02:00Z : delete, no rule keeps it (nearest weekly: newer that week)
          2025-12-28T02:00Z : keep, weekly 2/9",
     );
 }
@@ -217,22 +218,22 @@ fn months_quarters_and_years() {
     Case { policy: "monthly=3", now, ..NOON }.check(
         "2026-12-01T00:00Z : keep, monthly 1/3
          2026-11-30T23:59Z : keep, monthly 2/3
-         2026-11-01T00:00Z : delete, no rule keeps it
+         2026-11-01T00:00Z : delete, no rule keeps it (nearest monthly: newer that month)
          2025-11-30T00:00Z : keep, monthly 3/3
-         2025-10-31T00:00Z : delete, no rule keeps it",
+         2025-10-31T00:00Z : delete, no rule keeps it (nearest monthly: 3 newer)",
     );
     Case { policy: "quarterly=3", now, ..NOON }.check(
         "2026-10-01T00:00Z : keep, quarterly 1/3
          2026-09-30T23:59Z : keep, quarterly 2/3
-         2026-07-01T00:00Z : delete, no rule keeps it
+         2026-07-01T00:00Z : delete, no rule keeps it (nearest quarterly: newer that quarter)
          2025-09-30T00:00Z : keep, quarterly 3/3
-         2025-06-30T00:00Z : delete, no rule keeps it",
+         2025-06-30T00:00Z : delete, no rule keeps it (nearest quarterly: 3 newer)",
     );
     // A new year begins an hour earlier in Berlin than in UTC.
     Case { policy: "yearly=2", now, zone: "Europe/Berlin", ..NOON }.check(
         "2026-01-01T00:00+01:00 : keep, yearly 1/2
          2025-12-31T23:59+01:00 : keep, yearly 2/2
-         2025-01-01T00:00+01:00 : delete, no rule keeps it",
+         2025-01-01T00:00+01:00 : delete, no rule keeps it (nearest yearly: newer that year)",
     );
 }
 
@@ -241,13 +242,13 @@ fn the_oldest_is_kept_while_there_is_budget() {
     check(
         "monthly=12",
         "2026-11-24T02:00Z : keep, monthly 1/12
-         2026-11-10T02:00Z : delete, no rule keeps it
+         2026-11-10T02:00Z : delete, no rule keeps it (nearest monthly: newer that month)
          2026-11-01T02:00Z : keep, oldest monthly 2/12",
     );
     check(
         "monthly=1 yearly=2",
         "2026-11-24T02:00Z : keep, monthly 1/1, yearly 1/2
-         2026-11-10T02:00Z : delete, no rule keeps it
+         2026-11-10T02:00Z : delete, no rule keeps it (nearest monthly: newer that month)
          2026-11-01T02:00Z : keep, oldest yearly 2/2",
     );
 }
@@ -256,11 +257,11 @@ fn the_oldest_is_kept_while_there_is_budget() {
 fn minus_one_never_runs_out() {
     check(
         "daily=-1",
-        "2026-11-24T10:00Z : keep, daily 1
-         2026-11-24T02:00Z : delete, no rule keeps it
-         2026-11-23T02:00Z : keep, daily 2
-         2020-02-29T12:00Z : keep, daily 3
-         2020-02-29T02:00Z : keep, oldest daily 4",
+        "2026-11-24T10:00Z : keep, daily
+         2026-11-24T02:00Z : delete, no rule keeps it (nearest daily: newer that day)
+         2026-11-23T02:00Z : keep, daily
+         2020-02-29T12:00Z : keep, daily
+         2020-02-29T02:00Z : keep, oldest daily",
     );
 }
 
@@ -270,14 +271,14 @@ fn a_window_is_measured_from_the_newest_and_clamped_to_the_month() {
     Case { policy: "within=1mo", now: "2027-09-01T00:00Z", ..NOON }.check(
         "2027-03-31T02:00Z : keep, within
          2027-02-28T02:01Z : keep, within
-         2027-02-28T02:00Z : delete, no rule keeps it
-         2027-02-27T02:00Z : delete, no rule keeps it",
+         2027-02-28T02:00Z : delete, no rule keeps it (nearest within: too old)
+         2027-02-27T02:00Z : delete, no rule keeps it (nearest within: too old)",
     );
     // In a leap year it is the 29th.
     Case { policy: "within=1mo", now: "2028-09-01T00:00Z", ..NOON }.check(
         "2028-03-31T02:00Z : keep, within
          2028-02-29T02:01Z : keep, within
-         2028-02-29T02:00Z : delete, no rule keeps it",
+         2028-02-29T02:00Z : delete, no rule keeps it (nearest within: too old)",
     );
 }
 
@@ -288,18 +289,18 @@ fn a_day_is_one_of_the_calendar_and_24h_are_24_hours() {
     Case { policy: "within=1d", ..berlin }.check(
         "2026-10-25T12:00+01:00 : keep, within
          2026-10-24T12:30+02:00 : keep, within
-         2026-10-24T12:00+02:00 : delete, no rule keeps it",
+         2026-10-24T12:00+02:00 : delete, no rule keeps it (nearest within: too old)",
     );
     Case { policy: "within=24h", ..berlin }.check(
         "2026-10-25T12:00+01:00 : keep, within
          2026-10-24T13:30+02:00 : keep, within
-         2026-10-24T12:30+02:00 : delete, no rule keeps it",
+         2026-10-24T12:30+02:00 : delete, no rule keeps it (nearest within: too old)",
     );
     // Half past two came twice that night; hours count from the one that is meant.
     Case { policy: "within=3h", ..berlin }.check(
         "2026-10-25T02:30+01:00 : keep, within
          2026-10-25T00:31+02:00 : keep, within
-         2026-10-25T00:30+02:00 : delete, no rule keeps it",
+         2026-10-25T00:30+02:00 : delete, no rule keeps it (nearest within: too old)",
     );
 }
 
@@ -308,24 +309,24 @@ fn windows_with_buckets() {
     check(
         "within_daily=3d",
         "2026-11-24T02:00Z : keep, within daily
-         2026-11-24T01:00Z : delete, no rule keeps it
+         2026-11-24T01:00Z : delete, no rule keeps it (nearest within daily: newer that day)
          2026-11-23T02:00Z : keep, within daily
          2026-11-21T03:00Z : keep, within daily
-         2026-11-21T02:00Z : delete, no rule keeps it
-         2026-11-20T02:00Z : delete, no rule keeps it",
+         2026-11-21T02:00Z : delete, no rule keeps it (nearest within daily: newer that day)
+         2026-11-20T02:00Z : delete, no rule keeps it (nearest within daily: too old)",
     );
     check(
         "within_hourly=1d within_weekly=2w within_monthly=2mo within_quarterly=1y within_yearly=3y",
         "2026-11-24T02:30Z : keep, within hourly, within weekly, within monthly, \
          within quarterly, within yearly
-         2026-11-24T02:00Z : delete, no rule keeps it
+         2026-11-24T02:00Z : delete, no rule keeps it (nearest within hourly: newer that hour)
          2026-11-23T02:31Z : keep, within hourly
          2026-11-15T02:00Z : keep, within weekly
          2026-10-31T02:00Z : keep, within monthly
          2026-09-24T02:31Z : keep, within monthly, within quarterly
          2025-12-01T02:00Z : keep, within quarterly, within yearly
          2024-05-01T02:00Z : keep, within yearly
-         2023-11-24T02:30Z : delete, no rule keeps it",
+         2023-11-24T02:30Z : delete, no rule keeps it (nearest within yearly: too old)",
     );
     check(
         "within_daily=3d",
@@ -354,7 +355,7 @@ fn what_is_not_at_rest_gets_no_verdict() {
          2026-11-24T02:00Z : keep, last 1/1
          2026-11-23T02:00Z trashed : -
          2026-11-22T02:00Z deleted : -
-         2026-11-21T02:00Z : delete, no rule keeps it",
+         2026-11-21T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
 }
 
@@ -365,7 +366,7 @@ fn incomplete_snapshots_neither_count_nor_go_by_counting() {
         "2026-11-24T02:00Z incomplete : keep, incomplete
          2026-11-23T02:00Z : keep, last 1/1
          2026-11-22T02:00Z incomplete : keep, incomplete
-         2026-11-21T02:00Z : delete, no rule keeps it",
+         2026-11-21T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
     check(
         "max_age=2d",
@@ -392,7 +393,7 @@ fn snapshots_from_the_future_are_kept_and_do_not_count() {
          2026-11-24T12:05:00.001Z incomplete : keep, dated in the future
          2026-11-24T12:05Z : keep, last 1/1, within
          2026-11-23T12:06Z : keep, within
-         2026-11-23T12:05Z : delete, no rule keeps it",
+         2026-11-23T12:05Z : delete, no rule keeps it (nearest within: too old)",
     );
 }
 
@@ -400,14 +401,14 @@ fn snapshots_from_the_future_are_kept_and_do_not_count() {
 fn max_age_forces_removal() {
     check(
         "last=-1 max_age=2d",
-        "2026-11-24T02:00Z : keep, last 1
-         2026-11-22T12:00Z : keep, last 2
+        "2026-11-24T02:00Z : keep, last
+         2026-11-22T12:00Z : keep, last
          2026-11-22T11:59Z : delete, older than max_age",
     );
     // It is measured by the clock, not from the newest, and clamped like every month.
     Case { policy: "last=-1 max_age=1mo", now: "2027-03-31T12:00Z", ..NOON }.check(
-        "2027-03-30T02:00Z : keep, last 1
-         2027-02-28T12:00Z : keep, last 2
+        "2027-03-30T02:00Z : keep, last
+         2027-02-28T12:00Z : keep, last
          2027-02-28T11:59Z : delete, older than max_age",
     );
 }
@@ -417,16 +418,16 @@ fn ceilings_come_last_and_take_the_oldest() {
     check(
         "daily=9 max_count=2",
         "2026-11-24T10:00Z : keep, daily 1/9
-         2026-11-24T02:00Z : delete, no rule keeps it
+         2026-11-24T02:00Z : delete, no rule keeps it (nearest daily: newer that day)
          2026-11-23T02:00Z : keep, daily 2/9
          2026-11-22T02:00Z : delete, more than max_count 2
          2026-11-21T02:00Z pin=audit : keep, more than max_count 2, pinned: audit",
     );
     check(
         "last=-1 max_total_size=25",
-        "2026-11-24T02:00Z : keep, last 1
+        "2026-11-24T02:00Z : keep, last
          2026-11-23T02:00Z incomplete stored=99 : keep, incomplete
-         2026-11-22T02:00Z stored=15 : keep, last 2
+         2026-11-22T02:00Z stored=15 : keep, last
          2026-11-21T02:00Z stored=1 : delete, more than max_total_size 25
          2026-11-20T02:00Z stored=0 : delete, more than max_total_size 25",
     );
@@ -443,9 +444,9 @@ fn pins_and_minimum_guard_first() {
         "last=1 min_keep=3",
         "2026-11-24T02:00Z pin=month-end : keep, last 1/1, pinned: month-end
          2026-11-23T02:00Z incomplete : keep, incomplete
-         2026-11-22T02:00Z pin=audit : keep, no rule keeps it, pinned: audit
-         2026-11-21T02:00Z : keep, no rule keeps it, min_keep 3
-         2026-11-20T02:00Z : delete, no rule keeps it",
+         2026-11-22T02:00Z pin=audit : keep, no rule keeps it (nearest last: 1 newer), pinned: audit
+         2026-11-21T02:00Z : keep, no rule keeps it (nearest last: 1 newer), min_keep 3
+         2026-11-20T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
 }
 
@@ -470,15 +471,17 @@ fn a_clock_in_doubt_deletes_nothing() {
     // The first guard speaks, though the others would hold as well.
     doubt.check(
         "2026-11-24T02:00Z raw=0 : keep, last 1/1
-         2026-11-23T02:00Z : keep, no rule keeps it, clock not trustworthy: behind the newest event
-         2026-11-22T02:00Z pin=audit : keep, no rule keeps it, pinned: audit",
+    2026-11-23T02:00Z : keep, no rule keeps it (nearest last: 1 newer), \
+    clock not trustworthy: behind the newest event
+    2026-11-22T02:00Z pin=audit : keep, no rule keeps it (nearest last: 1 newer), pinned: audit",
     );
 }
 
 #[test]
 fn an_anomalous_newest_snapshot_deletes_nothing() {
-    let kept = "keep, no rule keeps it, newest snapshot is empty or shrunk by half";
-    let gone = "delete, no rule keeps it";
+    let kept = "keep, no rule keeps it (nearest last: 1 newer), newest snapshot is empty or \
+                shrunk by half";
+    let gone = "delete, no rule keeps it (nearest last: 1 newer)";
     for (newest, previous, expected) in [
         (49, 100, kept),
         (50, 100, gone),
@@ -509,12 +512,12 @@ fn a_changed_policy_only_plans_for_a_while() {
     };
     changed("2026-11-24T23:59:59.999Z").check(
         "2026-11-24T02:00Z : keep, last 1/1
-         2026-11-23T02:00Z : keep, no rule keeps it, policy changed, only planned until \
-         2026-11-25T00:00:00.000Z",
+         2026-11-23T02:00Z : keep, no rule keeps it (nearest last: 1 newer), policy changed, \
+         only planned until 2026-11-25T00:00:00.000Z",
     );
     changed("2026-11-25T00:00Z").check(
         "2026-11-24T02:00Z : keep, last 1/1
-         2026-11-23T02:00Z : delete, no rule keeps it",
+         2026-11-23T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
 }
 
@@ -523,10 +526,10 @@ fn a_sweep_is_limited_and_takes_the_oldest_first() {
     check(
         "last=1 sweep=2",
         "2026-11-24T02:00Z : keep, last 1/1
-         2026-11-23T02:00Z : keep, no rule keeps it, only 2 deletions a sweep
-         2026-11-22T02:00Z : delete, no rule keeps it
-         2026-11-21T02:00Z pin=audit : keep, no rule keeps it, pinned: audit
-         2026-11-20T02:00Z : delete, no rule keeps it",
+    2026-11-23T02:00Z : keep, no rule keeps it (nearest last: 1 newer), only 2 deletions a sweep
+         2026-11-22T02:00Z : delete, no rule keeps it (nearest last: 1 newer)
+         2026-11-21T02:00Z pin=audit : keep, no rule keeps it (nearest last: 1 newer), pinned: audit
+         2026-11-20T02:00Z : delete, no rule keeps it (nearest last: 1 newer)",
     );
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::policy_test::PolicyTest;
+
 /// How many buckets of one kind are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -38,6 +40,18 @@ impl Period {
             Self::Month => "monthly",
             Self::Quarter => "quarterly",
             Self::Year => "yearly",
+        }
+    }
+
+    /// `day`, as in "a newer one of its day".
+    pub const fn noun(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Quarter => "quarter",
+            Self::Year => "year",
         }
     }
 }
@@ -81,6 +95,8 @@ pub struct Policy {
     pub policy_grace: Duration,
     /// At most this many snapshots are deleted in one sweep.
     pub max_delete_per_sweep: u32,
+    /// What it is known to do; a policy that does something else deletes nothing.
+    pub tests: Vec<PolicyTest>,
 }
 
 impl Default for Policy {
@@ -96,6 +112,7 @@ impl Default for Policy {
             min_keep: 1,
             policy_grace: DAY,
             max_delete_per_sweep: 50,
+            tests: Vec::new(),
         }
     }
 }

@@ -5,6 +5,49 @@ use std::fmt;
 use super::policy::Period;
 use crate::model::Timestamp;
 
+/// How a snapshot is not kept by the keep rule that came nearest to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// The rule keeps a newer snapshot of the same hour, day or other period.
+    NewerInBucket {
+        /// A rule with windows, `keep_within_daily` and the like.
+        within: bool,
+        /// Which period.
+        period: Period,
+    },
+    /// The rule's budget is used up by newer ones.
+    UsedUp {
+        /// `None` for `keep_last`.
+        period: Option<Period>,
+        /// The budget.
+        of: u32,
+    },
+    /// It is older than the window.
+    BeforeWindow {
+        /// `None` for `keep_within`.
+        period: Option<Period>,
+    },
+}
+
+impl fmt::Display for Miss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NewerInBucket { within, period } => {
+                let rule = if *within { "within " } else { "" };
+                write!(f, "{rule}{}: newer that {}", period.adverb(), period.noun())
+            }
+            Self::UsedUp { period, of } => {
+                let name = period.map_or("last", Period::adverb);
+                write!(f, "{name}: {of} newer")
+            }
+            Self::BeforeWindow { period } => {
+                let name = period.map_or(String::new(), |p| format!(" {}", p.adverb()));
+                write!(f, "within{name}: too old")
+            }
+        }
+    }
+}
+
 /// Why a snapshot stays or goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -40,6 +83,8 @@ pub enum Reason {
     NewestGood,
     /// The clock cannot be trusted.
     ClockDoubt(String),
+    /// A test of the policy fails, so nothing goes until somebody looks at it.
+    Suspended(String),
     /// The newest snapshot is empty or shrunk by more than half: nothing goes until somebody knows
     /// why.
     NewestAnomalous,
@@ -47,8 +92,8 @@ pub enum Reason {
     PolicyGrace(Timestamp),
     /// This sweep has deleted enough.
     SweepFull(u32),
-    /// No keep rule holds it any more.
-    NotKept,
+    /// No keep rule holds it any more; the one that came nearest to it, if any keeps anything.
+    NotKept(Option<Miss>),
     /// Older than `max_age`.
     MaxAge,
     /// More than `max_count`.
@@ -67,7 +112,8 @@ impl fmt::Display for Reason {
                 let prefix = if *oldest { "oldest " } else { "" };
                 match of {
                     Some(of) => write!(f, "{prefix}{name} {number}/{of}"),
-                    None => write!(f, "{prefix}{name} {number}"),
+                    // A number that changes with every snapshot would tell nothing.
+                    None => write!(f, "{prefix}{name}"),
                 }
             }
             Self::Within { period, oldest } => {
@@ -82,10 +128,12 @@ impl fmt::Display for Reason {
             Self::MinKeep(count) => write!(f, "min_keep {count}"),
             Self::NewestGood => f.write_str("newest good snapshot"),
             Self::ClockDoubt(why) => write!(f, "clock not trustworthy: {why}"),
+            Self::Suspended(why) => write!(f, "deletion is suspended: {why}"),
             Self::NewestAnomalous => f.write_str("newest snapshot is empty or shrunk by half"),
             Self::PolicyGrace(until) => write!(f, "policy changed, only planned until {until}"),
             Self::SweepFull(count) => write!(f, "only {count} deletions a sweep"),
-            Self::NotKept => f.write_str("no rule keeps it"),
+            Self::NotKept(None) => f.write_str("no rule keeps it"),
+            Self::NotKept(Some(miss)) => write!(f, "no rule keeps it (nearest {miss})"),
             Self::MaxAge => f.write_str("older than max_age"),
             Self::MaxCount(count) => write!(f, "more than max_count {count}"),
             Self::MaxTotalSize(bytes) => write!(f, "more than max_total_size {bytes}"),

@@ -4,7 +4,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::policy::{Count, CountRule, Period, Policy, WithinRule};
-use super::reason::Reason;
+use super::reason::{Miss, Reason};
 use crate::model::Timestamp;
 
 /// The bucket a moment falls into. Two keys are equal exactly if the bucket is the same.
@@ -17,6 +17,8 @@ struct Walk<'p> {
     kind: Kind<'p>,
     previous: Option<BucketKey>,
     kept: u32,
+    /// The oldest that it has kept so far.
+    last: Option<Timestamp>,
 }
 
 enum Kind<'p> {
@@ -24,14 +26,19 @@ enum Kind<'p> {
     Within { start: Timestamp },
 }
 
-/// The reasons that the keep rules of `policy` give each of `times`, newest first.
+/// What the keep rules say about one snapshot.
+#[derive(Debug)]
+pub(super) enum Opinion {
+    /// At least one reason.
+    Kept(Vec<Reason>),
+    /// The rule that came nearest.
+    Missed(Option<Miss>),
+}
+
+/// What the keep rules of `policy` say about each of `times`, newest first.
 ///
 /// `times` are those of the complete snapshots that are not in the future.
-pub(super) fn keep_reasons(
-    policy: &Policy,
-    times: &[Timestamp],
-    zone: &TimeZone,
-) -> Vec<Vec<Reason>> {
+pub(super) fn keep_reasons(policy: &Policy, times: &[Timestamp], zone: &TimeZone) -> Vec<Opinion> {
     let Some(newest) = times.first() else { return Vec::new() };
     let newest = newest.to_jiff().to_zoned(zone.clone());
     let counting = policy.counts.iter().map(Walk::counting);
@@ -43,12 +50,25 @@ pub(super) fn keep_reasons(
         .map(|(position, time)| {
             let local = time.to_jiff().to_zoned(zone.clone());
             let oldest = position + 1 == times.len();
-            walks
+            let reasons: Vec<Reason> = walks
                 .iter_mut()
                 .filter_map(|walk| walk.visit(*time, &local, position, oldest))
-                .collect()
+                .collect();
+            if reasons.is_empty() {
+                Opinion::Missed(nearest_miss(&walks, &local, position))
+            } else {
+                Opinion::Kept(reasons)
+            }
         })
         .collect()
+}
+
+/// The miss of the rule that reaches furthest back, which is where the snapshot is nearest to what
+/// the rule keeps.
+fn nearest_miss(walks: &[Walk<'_>], local: &Zoned, position: usize) -> Option<Miss> {
+    let reach = |walk: &&Walk<'_>| walk.last;
+    let walk = walks.iter().filter(|walk| walk.last.is_some()).min_by_key(reach)?;
+    Some(walk.miss(local, position))
 }
 
 impl<'p> Walk<'p> {
@@ -57,7 +77,7 @@ impl<'p> Walk<'p> {
             Count::Limited(count) => count,
             Count::Unlimited => u32::MAX,
         };
-        Self { period: rule.period, kind: Kind::Counting { rule, left }, previous: None, kept: 0 }
+        Self::new(rule.period, Kind::Counting { rule, left })
     }
 
     fn within(rule: &WithinRule, newest: &Zoned) -> Self {
@@ -65,7 +85,22 @@ impl<'p> Walk<'p> {
         let start = newest
             .checked_sub(rule.span)
             .map_or(Timestamp::EARLIEST, |start| Timestamp::from_jiff(start.timestamp()));
-        Self { period: rule.period, kind: Kind::Within { start }, previous: None, kept: 0 }
+        Self::new(rule.period, Kind::Within { start })
+    }
+
+    fn new(period: Option<Period>, kind: Kind<'p>) -> Self {
+        Self { period, kind, previous: None, kept: 0, last: None }
+    }
+
+    /// How it does not keep the snapshot that it has just been asked about.
+    fn miss(&self, local: &Zoned, position: usize) -> Miss {
+        let (within, period) = (matches!(self.kind, Kind::Within { .. }), self.period);
+        let repeats = self.previous == Some(bucket(period, local, position));
+        match (period, &self.kind) {
+            (Some(period), _) if repeats => Miss::NewerInBucket { within, period },
+            (_, Kind::Counting { .. }) => Miss::UsedUp { period, of: self.kept },
+            (_, Kind::Within { .. }) => Miss::BeforeWindow { period },
+        }
     }
 
     /// Whether this rule keeps the snapshot; counts it if so.
@@ -88,6 +123,7 @@ impl<'p> Walk<'p> {
         }
         self.previous = Some(key);
         self.kept += 1;
+        self.last = Some(time);
         match &mut self.kind {
             Kind::Counting { rule, left } => {
                 let of = match rule.count {

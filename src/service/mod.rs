@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+mod retentions;
 mod signals;
 mod systemd;
 
@@ -19,13 +19,14 @@ pub use signals::on_signals;
 
 use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
 use crate::clock::{Clock, pause};
-use crate::engine::{Assignment, Engine, EngineError, Health, Retention, Shell};
-use crate::model::{Name, Sha256Digest, Timestamp, story};
-use crate::retention::Policy;
+use crate::engine::{Assignment, Engine, EngineError, Health, Shell};
+use crate::model::{Name, Timestamp, story};
 use crate::roma::{ClientError, Roma};
 use crate::schedule::credible_last;
 use crate::settings::Settings;
 use crate::vault::{Disk, LockError, StateLock, Vault, VaultError};
+pub use retentions::{Consequence, consequences, retentions, tried};
+use retentions::{announce, policy_hash, watched};
 use systemd::Systemd;
 
 /// Why the daemon ended other than by request.
@@ -242,6 +243,7 @@ async fn assemble(
     catalog.relieve_with(Box::new(move || give_up_reserve(&room)));
     let now = options.clock.now();
     record_configuration(catalog, &settings, now).await?;
+    announce(catalog, &settings, now).await?;
     let assignment = Assignment {
         retentions: retentions(&settings),
         accounts: settings
@@ -328,7 +330,7 @@ async fn record_configuration(
             rpo: export.rpo,
             next_due: schedule
                 .and_then(|s| s.next_after(credible_last(last_due, now), &settings.zone)),
-            policy: (export.policy.to_string(), hash(&export.policy, &settings.zone)),
+            policy: (export.policy.to_string(), policy_hash(&export.policy, &settings.zone)),
         });
     }
     for (instance, name) in watched(settings) {
@@ -338,39 +340,14 @@ async fn record_configuration(
             schedule: None,
             rpo: None,
             next_due: None,
-            policy: (settings.retention.to_string(), hash(&settings.retention, &settings.zone)),
+            policy: (
+                settings.retention.to_string(),
+                policy_hash(&settings.retention, &settings.zone),
+            ),
         });
     }
     catalog.configure_exports(records, now).await?;
     Ok(())
-}
-
-fn retentions(settings: &Settings) -> Vec<Retention> {
-    let one = |instance: &Name, export: &Name, policy: &Policy| Retention {
-        instance: instance.clone(),
-        export: export.clone(),
-        policy: policy.clone(),
-        policy_hash: hash(policy, &settings.zone),
-        zone: settings.zone.clone(),
-    };
-    let configured =
-        settings.exports.iter().map(|export| one(&export.instance, &export.name, &export.policy));
-    let watched = watched(settings);
-    configured
-        .chain(watched.map(|(instance, name)| one(&instance, &name, &settings.retention)))
-        .collect()
-}
-
-/// Adopted jobs belong to the reserved export of their instance.
-fn watched(settings: &Settings) -> impl Iterator<Item = (Name, Name)> {
-    settings.instances.iter().map(|instance| (instance.name.clone(), Name::watched()))
-}
-
-/// The zone belongs to it: other days and weeks make other buckets.
-fn hash(policy: &Policy, zone: &jiff::tz::TimeZone) -> String {
-    let text = format!("{policy} timezone={}", zone.iana_name().unwrap_or("unnamed"));
-    let digest = Sha256Digest(Sha256::digest(text).into()).to_string();
-    digest.chars().take(16).collect()
 }
 
 /// Makes sure that the state directory is there and ours: a root that creates files in the

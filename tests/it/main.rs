@@ -14,6 +14,7 @@ mod instances;
 mod kill;
 mod launching;
 mod mishaps;
+mod plans;
 mod polling;
 mod reconcile;
 mod recovery;

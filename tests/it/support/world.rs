@@ -61,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) truth: Option<ManualClock>,
     /// How long a download waits for room.
     pub(crate) room_patience: Duration,
+    /// Why nothing is deleted.
+    pub(crate) suspended: Option<String>,
 }
 
 impl Default for Setup {
@@ -78,6 +80,7 @@ impl Default for Setup {
             serial: false,
             truth: None,
             room_patience: Duration::ZERO,
+            suspended: None,
         }
     }
 }
@@ -440,8 +443,10 @@ async fn hire(ground: &Ground, catalog: &Catalog, vault: &Vault) -> Engine {
         instance: name("prod"),
         export: name(export),
         policy: setup.policy.clone(),
-        policy_hash: "hash".to_owned(),
+        policy_hash: setup.policy.to_string(),
         zone: zone.clone(),
+        schedule: setup.schedule.filter(|_| export == "nightly").map(|text| text.parse().unwrap()),
+        suspended: setup.suspended.clone(),
     };
     let assignment = Assignment {
         exports: vec![export],
