@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::Access;
 use super::error::{CatalogError, sqlite_code};
-use super::log::{Move, is_sync_failure, move_into_database};
+use super::log::{Move, is_passing, move_into_database};
 
 /// `application_id` of a catalog: "ROMA".
 const APPLICATION_ID: i64 = 0x524F_4D41;
@@ -29,7 +29,7 @@ pub(super) fn options(path: &Path, access: Access) -> SqliteConnectOptions {
         return options.read_only(true);
     }
     options
-        .create_if_missing(access == Access::Owner)
+        .create_if_missing(access.may_migrate())
         .journal_mode(SqliteJournalMode::Wal)
         // A commit that a power cut undoes would let a package be taken for one never asked for.
         .synchronous(SqliteSynchronous::Full)
@@ -75,13 +75,13 @@ pub(super) async fn look_before_opening(path: &Path, access: Access) -> Result<(
     let open_error = |source| CatalogError::Open { path: path.to_owned(), source };
     let mut db = options(path, Access::Reader).connect().await.map_err(open_error)?;
     let mut tables = count_tables(&mut db).await;
-    if access == Access::Owner && tables.as_ref().is_err_and(must_undo_first) {
+    if access.may_migrate() && tables.as_ref().is_err_and(must_undo_first) {
         // Nothing of ours is written: SQLite puts back what the transaction had begun to change.
         db = SqliteConnectOptions::new().filename(path).connect().await.map_err(open_error)?;
         tables = count_tables(&mut db).await;
     }
     let identity = match tables.map_err(open_error)? {
-        0 if access == Access::Owner => Ok(()),
+        0 if access.may_migrate() => Ok(()),
         0 => Err(CatalogError::Missing { path: path.to_owned() }),
         _ => check_identity(&mut db, path).await,
     };
@@ -115,12 +115,12 @@ pub(super) async fn prepare(
     // Moving it into the database writes all of it once more. Best effort: a reader may be in the
     // way, and a disk that is full has no room for it.
     match move_into_database(db, Move::All).await {
-        Err(error) if is_sync_failure(&error) => Err(CatalogError::Write(Arc::new(error))),
+        Err(error) if !is_passing(&error) => Err(CatalogError::Write(Arc::new(error))),
         Err(error) => {
             tracing::debug!(error = %error, "the log of changes stays as it is");
             Ok(())
         }
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
-use super::error::sqlite_code;
+use super::strain::{is_busy, is_full};
 
 const PAGE: u64 = 4_096;
 /// Pages that an operation adds, about.
@@ -31,13 +31,17 @@ pub(super) struct Log {
     limit: u64,
     /// Operations since it was last moved.
     operations: u64,
+    /// How long it was then, in bytes.
+    moved_at: u64,
+    /// Somebody has been told that it does not become shorter.
+    told: bool,
 }
 
 impl Log {
     pub(super) fn of(database: &Path) -> Self {
         let mut file = database.to_owned().into_os_string();
         file.push("-wal");
-        Self { file: file.into(), limit: limit(database), operations: 0 }
+        Self { file: file.into(), limit: limit(database), operations: 0, moved_at: 0, told: false }
     }
 
     pub(super) fn bytes(&self) -> u64 {
@@ -50,9 +54,11 @@ impl Log {
     }
 
     /// Whether it is long enough to be moved. The file keeps its length when it begins anew, so
-    /// that alone does not tell.
+    /// that alone does not tell, unless it has grown.
     pub(super) fn is_long(&self) -> bool {
-        self.operations >= self.limit / PAGES_AN_OPERATION && self.bytes() >= self.limit * PAGE
+        let bytes = self.bytes();
+        let has_grown = self.operations >= self.limit / PAGES_AN_OPERATION || bytes > self.moved_at;
+        has_grown && bytes >= self.limit * PAGE
     }
 
     /// Moves it into the database. A failure loses nothing, for the log stays as it is.
@@ -61,21 +67,34 @@ impl Log {
         db: &mut SqliteConnection,
         how: Move,
     ) -> Result<(), sqlx::Error> {
+        const TOO_LONG: u64 = 8;
         self.operations = 0;
-        move_into_database(db, how).await
+        self.moved_at = self.bytes();
+        let left = move_into_database(db, how).await?;
+        let is_too_long = left > self.limit * TOO_LONG;
+        if is_too_long && !self.told {
+            tracing::warn!(
+                pages = left,
+                "a program that reads the catalog for long keeps its log of changes from being \
+                 moved into the database; it grows until that program is done"
+            );
+        }
+        self.told = is_too_long;
+        Ok(())
     }
 }
 
-/// Moves the log of changes into the database.
+/// Moves the log of changes into the database; the answer is how many pages could not be moved.
 pub(super) async fn move_into_database(
     db: &mut SqliteConnection,
     how: Move,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let pragma = match how {
         Move::WhatCanBe => "PRAGMA wal_checkpoint(PASSIVE)",
         Move::All => "PRAGMA wal_checkpoint(TRUNCATE)",
     };
-    sqlx::query(pragma).execute(db).await.map(drop)
+    let (_busy, log, moved): (i64, i64, i64) = sqlx::query_as(pragma).fetch_one(db).await?;
+    Ok(u64::try_from(log - moved).unwrap_or(0))
 }
 
 /// On a small disk the log must be short, because moving it takes room that the log itself may have
@@ -87,10 +106,8 @@ fn limit(database: &Path) -> u64 {
     (bytes / PART_OF_DISK / PAGE).clamp(16, 1_000)
 }
 
-/// Whether a sync failed: of a file, or of the folder that names it. What a later one promises
-/// could rest on what is not there.
-pub(super) fn is_sync_failure(error: &sqlx::Error) -> bool {
-    /// `SQLITE_IOERR_FSYNC` and `SQLITE_IOERR_DIR_FSYNC`.
-    const SYNC: [u32; 2] = [1_034, 1_290];
-    sqlite_code(error).is_some_and(|code| SYNC.contains(&code))
+/// Whether there was only no lock or no room for moving the log. Any other failure lasts, or was
+/// that of a sync: then what a later one promises could rest on what is not there.
+pub(super) fn is_passing(error: &sqlx::Error) -> bool {
+    is_busy(error) || is_full(error)
 }

@@ -43,7 +43,6 @@ use connect::{
     check_identity, check_sqlite, create_private, look_before_opening, options, prepare,
     require_schema,
 };
-use log::Log;
 use operation::{Operation, Outcome};
 use strain::Strain;
 use writer::{Request, Writer};
@@ -55,6 +54,8 @@ pub const FILE_NAME: &str = "catalog.db";
 pub enum Access {
     /// By the holder of the state directory's lock: creates and migrates.
     Owner,
+    /// By a command in the daemon's stead, while none runs: the same, but it waits for nothing.
+    Deputy,
     /// By a command beside a running daemon: reads and writes, never migrates.
     Command,
     /// Reads only.
@@ -62,6 +63,13 @@ pub enum Access {
 }
 
 type WriterTask = JoinHandle<Result<(), CatalogError>>;
+
+impl Access {
+    /// Whether it may create a catalog and change its schema.
+    const fn may_migrate(self) -> bool {
+        matches!(self, Self::Owner | Self::Deputy)
+    }
+}
 
 /// A handle on the open catalog; cheap to clone.
 #[derive(Clone, Debug)]
@@ -81,13 +89,13 @@ impl Catalog {
         if holds_something {
             // Before anything is touched: opening it for writing would change another's file.
             look_before_opening(&path, access).await?;
-        } else if access != Access::Owner {
+        } else if !access.may_migrate() {
             return Err(CatalogError::Missing { path });
         }
         let writer = if access == Access::Reader {
             None
         } else {
-            if access == Access::Owner {
+            if access.may_migrate() {
                 create_private(&path)?;
             }
             let mut db = options(&path, access).connect().await.map_err(open_error)?;
@@ -105,8 +113,7 @@ impl Catalog {
             Some(connection) => {
                 let (sender, requests) = mpsc::channel(256);
                 let strain = strain.clone();
-                let log = Log::of(&path);
-                let writer = Writer { connection, path, access, strain, log, broken: None };
+                let writer = Writer::new(connection, path, access, strain);
                 (Some(sender), Some(tokio::spawn(writer::serve(writer, requests))))
             }
             None => (None, None),

@@ -16,7 +16,7 @@ use super::Access;
 use super::connect::options;
 use super::error::CatalogError;
 use super::journal::Line;
-use super::log::{Log, Move, is_sync_failure};
+use super::log::{Log, Move, is_passing};
 use super::operation::{Operation, Outcome};
 use super::strain::{Strain, Waiting, is_busy, is_full};
 use super::write;
@@ -47,14 +47,27 @@ pub(super) struct Writer {
     /// A transaction that failed for good, perhaps because an fsync did: nothing is written after
     /// it, because what a later fsync promises could rest on what is not there.
     pub(super) broken: Option<Arc<sqlx::Error>>,
+    /// How often the connection was replaced. Only one connection's data versions can be compared.
+    generation: i64,
 }
 
 impl Writer {
+    pub(super) fn new(
+        connection: SqliteConnection,
+        path: PathBuf,
+        access: Access,
+        strain: Strain,
+    ) -> Self {
+        let log = Log::of(&path);
+        Self { connection, path, access, strain, log, broken: None, generation: 0 }
+    }
+
     /// A transaction that found no room leaves it open whether SQLite has rolled back already, and
     /// what the connection makes of that: a new one knows where it stands.
     async fn reconnect(&mut self) -> Result<(), sqlx::Error> {
         let fresh = options(&self.path, self.access).connect().await?;
         let old = std::mem::replace(&mut self.connection, fresh);
+        self.generation += 1;
         if let Err(error) = old.close().await {
             tracing::debug!(error = %error, "a connection that found no room closed badly");
         }
@@ -63,7 +76,7 @@ impl Writer {
 
     /// Whether there may be room now. The log of changes may be many times as large as what it
     /// changes: moving that into the database gives its room back, if it takes the reserve. An
-    /// error is a failed sync.
+    /// error is one that does not pass.
     async fn make_room(&mut self) -> Result<bool, sqlx::Error> {
         let before = self.log.bytes();
         let mut relieved = false;
@@ -73,7 +86,7 @@ impl Writer {
             }
             match self.log.moved(&mut self.connection, Move::All).await {
                 Ok(()) if self.log.bytes() < before => return Ok(true),
-                Err(error) if is_sync_failure(&error) => return Err(error),
+                Err(error) if !is_passing(&error) => return Err(error),
                 Ok(()) | Err(_) => {}
             }
             if relieved || !self.strain.relieve() {
@@ -84,15 +97,14 @@ impl Writer {
         Ok(relieved)
     }
 
-    /// Moves the log into the database once it is long. Other failures than that of a sync are met
-    /// again by the next commit, if they last.
+    /// Moves the log into the database once it is long.
     async fn shorten_log(&mut self) {
         if !self.log.is_long() {
             return;
         }
         match self.log.moved(&mut self.connection, Move::WhatCanBe).await {
-            Err(error) if is_sync_failure(&error) => {
-                tracing::error!(error = %error, "the catalog could not be synced");
+            Err(error) if !is_passing(&error) => {
+                tracing::error!(error = %error, "the database cannot take its log of changes");
                 self.broken = Some(Arc::new(error));
             }
             Err(error) => tracing::debug!(error = %error, "the log of changes stays as it is"),
@@ -103,13 +115,14 @@ impl Writer {
     /// Leaves little to read for the next start. The side files themselves stay, because the
     /// reading connection outlives this one: a reader without write access could not make them.
     async fn finish(mut self) -> Result<(), CatalogError> {
-        let mut result = Ok(());
         // What is broken is not touched again.
-        if self.broken.is_none()
+        let mut result =
+            self.broken.clone().map_or(Ok(()), |error| Err(CatalogError::Write(error)));
+        if result.is_ok()
             && let Err(error) = self.log.moved(&mut self.connection, Move::All).await
         {
             tracing::warn!(error = %error, "the catalog's log of changes stays as it is");
-            if is_sync_failure(&error) {
+            if !is_passing(&error) {
                 result = Err(CatalogError::Write(Arc::new(error)));
             }
         }
@@ -183,8 +196,13 @@ async fn persevere(
     loop {
         journal.clear();
         let error = match transact(&mut writer.connection, work, journal).await {
-            Ok(outcomes) => {
+            Ok(mut outcomes) => {
                 writer.strain.set(None);
+                for outcome in outcomes.iter_mut().flatten() {
+                    if let Outcome::DataVersion(version) = outcome {
+                        *version += writer.generation << 32;
+                    }
+                }
                 return Ok(outcomes);
             }
             Err(error) => error,
@@ -240,4 +258,67 @@ async fn transact(
     }
     transaction.commit().await?;
     Ok(outcomes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::connect::prepare;
+
+    async fn writer(path: &std::path::Path) -> Writer {
+        let mut connection = options(path, Access::Owner).connect().await.unwrap();
+        prepare(&mut connection, path, Access::Owner).await.unwrap();
+        Writer::new(connection, path.to_owned(), Access::Owner, Strain::default())
+    }
+
+    async fn version(writer: &mut Writer) -> i64 {
+        let work = [(Operation::DataVersion, Timestamp::EARLIEST)];
+        let outcomes = persevere(writer, &work, &mut Vec::new(), || false).await.unwrap();
+        let [Ok(Outcome::DataVersion(version))] = outcomes.as_slice() else { panic!() };
+        *version
+    }
+
+    /// A new connection counts anew, so what somebody else wrote meanwhile would not show.
+    #[tokio::test]
+    async fn a_new_connection_has_another_version() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.db");
+        let mut writer = writer(&path).await;
+        let first = version(&mut writer).await;
+        assert_eq!(version(&mut writer).await, first);
+        let mut other = options(&path, Access::Command).connect().await.unwrap();
+        let write = "INSERT INTO internal_meta (key, value) VALUES ('foreign', '1')";
+        sqlx::query(write).execute(&mut other).await.unwrap();
+        writer.reconnect().await.unwrap();
+        let second = version(&mut writer).await;
+        assert!(second > first, "{second} {first}");
+        sqlx::query("UPDATE internal_meta SET value = '2'").execute(&mut other).await.unwrap();
+        assert!(version(&mut writer).await > second);
+    }
+
+    #[tokio::test]
+    async fn whoever_closes_what_is_broken_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.db");
+        assert!(writer(&path).await.finish().await.is_ok());
+        let mut broken = writer(&path).await;
+        broken.broken = Some(Arc::new(sqlx::Error::PoolClosed));
+        assert!(matches!(broken.finish().await, Err(CatalogError::Write(_))));
+    }
+
+    /// What one long operation adds counts as well as many short ones.
+    #[tokio::test]
+    async fn the_log_is_moved_whatever_made_it_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.db");
+        let mut writer = writer(&path).await;
+        let fill = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+            INSERT INTO internal_meta (key, value) SELECT i, printf('%01000d', i) FROM n";
+        sqlx::query(fill).execute(&mut writer.connection).await.unwrap();
+        writer.log.grew(1);
+        let before = std::fs::metadata(&path).unwrap().len();
+        writer.shorten_log().await;
+        assert!(std::fs::metadata(&path).unwrap().len() > before + 4_000_000);
+        assert!(!writer.log.is_long());
+    }
 }

@@ -74,7 +74,7 @@ fn sentence(event: &str, detail: &Value) -> Option<String> {
         "snapshot_complete" => "complete and verified".to_owned(),
         "snapshot_incomplete" => "at rest, but incomplete".to_owned(),
         "deletion_decided" => format!(
-            "to the trash ({}), files stay until {}",
+            "to the trash: {}; files stay until {}",
             detail.pointer("/deletion/reason")?.as_str()?,
             text("purge_at").get(..10)?
         ),

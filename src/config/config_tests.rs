@@ -436,11 +436,11 @@ fn nothing_is_coerced() {
         &[
             (
                 "apps = [\"a\", 5]",
-                "export[nightly].apps[#2]: must be text in quotes (got 5); write each of them in quotes",
+                "export[nightly].apps[#2]: must be text in quotes (got 5); write each in quotes",
             ),
             (
                 "apps = [5]\ntasks = []",
-                "export[nightly].apps[#1]: must be text in quotes (got 5); write each of them in quotes",
+                "export[nightly].apps[#1]: must be text in quotes (got 5); write each in quotes",
             ),
             (
                 "apps = true",

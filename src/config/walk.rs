@@ -119,7 +119,7 @@ fn shaped(
                         let at = at.item(index, None);
                         report.place(&at, lines.place(id.span().start));
                         let why = format!("must be text in quotes (got {})", shown(id.get_ref()));
-                        report.refuse(&at, Fault::new(why).remedy("write each of them in quotes"));
+                        report.refuse(&at, Fault::new(why).remedy("write each in quotes"));
                     }
                     text
                 })

@@ -85,6 +85,22 @@ impl Room {
     }
 }
 
+impl Room {
+    /// Why the download must not begin, if there is too little room.
+    async fn is_missing(&self, shell: &Shell) -> Result<Option<Failure>, EngineError> {
+        let (needed, promised) = (self.needed, self.promised);
+        match shell.blocking(crate::vault::Vault::free_bytes).await {
+            Ok(free) if free < needed => Ok(Some(failure::local(format!(
+                "{free} bytes are free, {needed} are wanted (limits.min_free_space, three times \
+                 the largest recent package, and {promised} for downloads under way): the \
+                 package stays at ROMA until there is room"
+            )))),
+            Ok(_) => Ok(None),
+            Err(error) => of_vault(error, Effect::NotDone).map(Some),
+        }
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.shell.promised.fetch_sub(self.own, Ordering::Relaxed);
@@ -100,22 +116,15 @@ async fn preflight(
     if let Err(failure) = shell.credential(&archive.instance).await {
         return Ok(Preflight::NotReady(failure));
     }
-    let (needed, promised) = (room.needed, room.promised);
-    match shell.blocking(crate::vault::Vault::free_bytes).await {
-        Ok(free) if free < needed => {
-            let message = format!(
-                "{free} bytes are free, {needed} are wanted (limits.min_free_space, three times \
-                 the largest recent package, and {promised} for downloads under way): the \
-                 package stays at ROMA until there is room"
-            );
-            return Ok(Preflight::NotReady(failure::local(message)));
-        }
-        Ok(_) => {}
-        Err(error) => return of_vault(error, Effect::NotDone).map(Preflight::NotReady),
-    }
     let id = archive.id;
     match shell.blocking(move |vault| vault.receive(id)).await {
         Ok(mut receiver) => {
+            // Only now: the rest of an earlier attempt, which is gone, may be what took the room.
+            if let Some(failure) = room.is_missing(shell).await? {
+                drop(receiver);
+                discard_empty(shell, archive).await?;
+                return Ok(Preflight::NotReady(failure));
+            }
             receiver.set_patience(shell.room_patience);
             Ok(Preflight::Ready(receiver))
         }

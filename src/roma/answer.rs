@@ -62,14 +62,14 @@ pub(super) async fn body(call: Call, mut response: Response) -> Result<Vec<u8>, 
 }
 
 /// How a body is encoded although identity was asked for (contract U5).
-#[derive(Clone, Copy)]
-enum Encoding {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
     Identity,
     Gzip,
     Deflate,
 }
 
-fn encoding(headers: &HeaderMap) -> Encoding {
+pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let word = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok());
     match word.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
         "gzip" | "x-gzip" => Encoding::Gzip,
@@ -79,7 +79,7 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 }
 
 /// `None`: it is broken, or becomes longer than `most`.
-fn decoded(body: Vec<u8>, encoding: Encoding, most: usize) -> Option<Vec<u8>> {
+pub(super) fn decoded(body: Vec<u8>, encoding: Encoding, most: usize) -> Option<Vec<u8>> {
     let mut decoder: Box<dyn Read> = match encoding {
         Encoding::Identity => return Some(body),
         Encoding::Gzip => Box::new(MultiGzDecoder::new(body.as_slice())),

@@ -10,13 +10,15 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, TRA
 use reqwest::{Response, StatusCode};
 use secrecy::SecretString;
 
-use super::answer;
+use super::answer::{self, Encoding};
 use super::error::{Call, RomaError, Speaker, classify, shorten};
 use super::wire::{self, ShortBody};
 use crate::lifecycle::{Effect, FailureClass};
 
 /// No refusal is longer than this, in bytes; every longer body is a package.
 const LONGEST_REFUSAL: usize = 64 * 1024;
+/// Some servers begin their JSON with it.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A package on its way. Dropping it closes the connection.
 #[derive(Debug)]
@@ -85,6 +87,8 @@ impl PackageStream {
 
     async fn look_at_the_beginning(&mut self) -> Result<(), RomaError> {
         let mut held = 0;
+        // Encoded, a refusal begins like anything.
+        let is_encoded = answer::encoding(self.response.headers()) != Encoding::Identity;
         while held <= LONGEST_REFUSAL {
             let chunk = match self.receive().await {
                 Ok(Some(chunk)) => chunk,
@@ -102,8 +106,8 @@ impl PackageStream {
             };
             let first = self.held_back.is_empty();
             held += chunk.len();
-            let may_be_refusal =
-                matches!(chunk.trim_ascii_start().first(), Some(b'{' | b'<') | None);
+            let start = chunk.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&chunk).trim_ascii_start();
+            let may_be_refusal = is_encoded || matches!(start.first(), Some(b'{' | b'<') | None);
             self.held_back.push_back(chunk);
             if first && !may_be_refusal {
                 break;
@@ -114,6 +118,11 @@ impl PackageStream {
 
     fn judge_short_body(&self) -> Result<(), RomaError> {
         let body: Vec<u8> = self.held_back.iter().flat_map(|chunk| chunk.iter().copied()).collect();
+        let encoding = answer::encoding(self.response.headers());
+        // What cannot be decoded, or becomes too long for a refusal, is judged as it came.
+        let plain = answer::decoded(body.clone(), encoding, LONGEST_REFUSAL);
+        let body = plain.unwrap_or(body);
+        let body = body.strip_prefix(BYTE_ORDER_MARK).map_or(body.clone(), <[u8]>::to_vec);
         let refused =
             |class, message| Err(RomaError::new(Call::Download, class, Effect::Unknown, message));
         let status = self.response.status();

@@ -209,11 +209,13 @@ async fn drain(
     tracing::info!(status, grace_seconds = grace.as_secs(), "stopping");
     systemd.stopping(&status, grace);
     // Shutdown is about real time, whatever the clock of the archives says.
+    let mut result = Ok(());
     let finished = tokio::time::timeout(grace, async {
-        let mut result = Ok(());
         while engine.is_busy() {
             tokio::select! {
-                step = engine.step_finished() => result = result.and(step),
+                step = engine.step_finished() => {
+                    result = std::mem::replace(&mut result, Ok(())).and(step);
+                }
                 () = pause(ATTENTION) => {
                     // What cannot be recorded now is settled by the next start.
                     if catalog.waiting().is_some() && !engine.is_downloading() {
@@ -222,14 +224,13 @@ async fn drain(
                 }
             }
         }
-        result
     });
     match finished.await {
-        Ok(result) if !engine.is_busy() => return result,
-        Ok(_) => tracing::warn!("the catalog cannot be written; the next start settles the rest"),
+        Ok(()) if !engine.is_busy() => {}
+        Ok(()) => tracing::warn!("the catalog cannot be written; the next start settles the rest"),
         Err(_) => tracing::warn!("the grace is over; the next start settles what is left"),
     }
-    Ok(())
+    result
 }
 
 async fn assemble(
@@ -301,7 +302,7 @@ pub async fn open_catalog(settings: &Settings, clock: &Clock) -> Result<Catalog,
     let Some(moment) = StateLock::keep_daemons_out(&settings.state_dir)? else {
         return Ok(Catalog::open(&settings.state_dir, Access::Command).await?);
     };
-    let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
+    let catalog = Catalog::open(&settings.state_dir, Access::Deputy).await?;
     record_configuration(&catalog, settings, clock.now()).await?;
     drop(moment);
     Ok(catalog)

@@ -18,7 +18,7 @@ async fn the_demonstration_tells_a_whole_life_and_ends_well() {
         "packed and stored,",
         "LOST: ",
         "the same scope is exported again, in place of",
-        "to the trash (no rule keeps it)",
+        "to the trash: no rule keeps it (nearest ",
         "deleted; its record stays",
         "arrived with the server's SHA-256; 0 were asked for a second time",
         "sqlite3 -readonly",

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use roma_archived::retention::{Count, CountRule, Policy};
-use roma_sim::{ContentSpec, Endpoint, JobState};
+use roma_sim::{ContentSpec, Endpoint, Fault, JobState};
 
 use crate::support::disk::Tight;
 use crate::support::world::{Setup, World};
@@ -80,4 +80,22 @@ async fn what_waited_for_room_is_tried_as_soon_as_there_is_some() {
     free.store(PLENTY, Ordering::SeqCst);
     world.live_through(Duration::from_secs(11)).await;
     assert_eq!(world.states().await, ["stored"]);
+}
+
+/// What came of a package that broke off takes room until the next attempt begins; it must not be
+/// what keeps that from beginning.
+#[tokio::test]
+async fn the_rest_of_a_broken_download_does_not_stand_in_its_own_way() {
+    const PACKAGE: u64 = 900_000;
+    let free = Arc::new(AtomicU64::new(PACKAGE + 200_000));
+    let mut setup = Setup { disk: Arc::new(Tight::with_staging(free)), ..Setup::default() };
+    setup.limits.min_free_bytes = 500_000;
+    let mut world = World::new(setup).await;
+    let job = world.job(JobState::Ready, ContentSpec::Random { bytes: PACKAGE });
+    world.simulator.world().script(Endpoint::Download, Fault::CutBody { bytes: PACKAGE - 50_000 });
+    world.watch(&job.job_id).await;
+    world.live_through(Duration::from_hours(1)).await;
+    assert_eq!(world.states().await, ["stored"]);
+    assert_eq!(world.simulator.world().ledger().count_all(Endpoint::Download), 2);
+    world.check_oracle().await;
 }

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod catalog;
+mod commands;
 mod config;
 mod crash;
 mod demo;

@@ -13,15 +13,22 @@ pub(crate) struct Tight {
     free: Arc<AtomicU64>,
     /// What each file of the vault gives back that goes.
     gain: u64,
+    /// What lies in staging takes room as well.
+    staging_counts: bool,
 }
 
 impl Tight {
     pub(crate) fn new(free: Arc<AtomicU64>) -> Self {
-        Self { free, gain: 0 }
+        Self { free, gain: 0, staging_counts: false }
     }
 
     pub(crate) fn with_gain(free: Arc<AtomicU64>, gain: u64) -> Self {
-        Self { free, gain }
+        Self { free, gain, staging_counts: false }
+    }
+
+    /// What lies in staging takes room as well.
+    pub(crate) fn with_staging(free: Arc<AtomicU64>) -> Self {
+        Self { free, gain: 0, staging_counts: true }
     }
 }
 
@@ -47,7 +54,14 @@ impl Disk for Tight {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         OsDisk.create_dir(path)
     }
-    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
-        Ok(self.free.load(Ordering::SeqCst))
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let mut taken = 0;
+        if self.staging_counts {
+            assert!(folder.ends_with("staging"), "{}", folder.display());
+            for entry in folder.read_dir()? {
+                taken += entry?.metadata()?.len();
+            }
+        }
+        Ok(self.free.load(Ordering::SeqCst).saturating_sub(taken))
     }
 }

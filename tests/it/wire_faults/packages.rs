@@ -111,6 +111,21 @@ async fn how_a_package_is_encoded_is_recorded() {
     }
 }
 
+/// A refusal that comes encoded, or behind a byte-order mark, is one all the same: taken for the
+/// package it would hide a loss.
+#[tokio::test]
+async fn a_refusal_is_not_stored_however_it_is_dressed() {
+    const REFUSAL: &str = r#"{"error_code":"ROMA.0011","error_msg":"does not exist"}"#;
+    for encoding in [Encoding::Identity, Encoding::Gzip, Encoding::Deflate] {
+        for body in [REFUSAL.to_owned(), format!("\u{feff}{REFUSAL}"), String::new()] {
+            let mut world = world_of(Knobs { download_encoding: encoding, ..hasty() }).await;
+            watch(&mut world, ContentSpec::Raw(body.clone().into_bytes())).await;
+            world.settle().await;
+            assert_eq!(world.states().await, ["lost"], "{encoding:?} {body:?}");
+        }
+    }
+}
+
 /// Announced or not, a package that is larger than allowed waits for the limit to be raised, for a
 /// week at least, and is not moved again and again meanwhile.
 #[tokio::test]
