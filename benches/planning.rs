@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use roma_archived::catalog::{Access, Catalog};
+use roma_archived::engine::{Retention, foresee};
 use roma_archived::model::{Name, Timestamp};
 use roma_archived::retention::{
     Circumstances, Count, CountRule, Period, Pin, Policy, SnapshotFacts, plan,
@@ -66,6 +67,20 @@ async fn plan_all(catalog: &Catalog, policy: &Policy, at: &Circumstances) -> usi
     plan(&facts, policy, at).len()
 }
 
+/// What a sweep asks: the plan, and when everything that is kept will go.
+async fn foresee_all(catalog: &Catalog, policy: &Policy, at: &Circumstances) -> usize {
+    let retention = Retention {
+        instance: "prod".parse().unwrap(),
+        export: "nightly".parse().unwrap(),
+        policy: policy.clone(),
+        policy_hash: String::new(),
+        zone: at.zone.clone(),
+        schedule: Some("*/10 * * * *".parse().unwrap()),
+        suspended: None,
+    };
+    foresee(catalog, &retention, at.now, None).await.unwrap().verdicts.len()
+}
+
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
@@ -90,12 +105,12 @@ async fn main() {
         suspended: None,
         policy_changed_at: None,
     };
-    println!("snapshots  SELECT ms  plan ms  ratio");
+    println!("snapshots  SELECT ms  plan ms  ratio  with forecast ms  ratio");
     for snapshots in [10_000, 100_000, 1_000_000] {
         let directory = tempfile::tempdir().unwrap();
         let mut db = fill(directory.path(), snapshots).await;
         let catalog = Catalog::open(directory.path(), Access::Reader).await.unwrap();
-        let (mut selects, mut plans) = (Vec::new(), Vec::new());
+        let (mut selects, mut plans, mut forecasts) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let start = Instant::now();
             assert!(step_rows(&mut db).await > 0);
@@ -103,13 +118,19 @@ async fn main() {
             let start = Instant::now();
             assert!(plan_all(&catalog, &policy, &at).await > 0);
             plans.push(start.elapsed());
+            let start = Instant::now();
+            assert!(foresee_all(&catalog, &policy, &at).await > 0);
+            forecasts.push(start.elapsed());
         }
-        let (select, plan) = (median(selects).as_secs_f64(), median(plans).as_secs_f64());
+        let [select, plan, forecast] =
+            [selects, plans, forecasts].map(|times| median(times).as_secs_f64());
         println!(
-            "{snapshots:>9}  {:>9.1}  {:>7.1}  {:>5.2}",
+            "{snapshots:>9}  {:>9.1}  {:>7.1}  {:>5.2}  {:>16.1}  {:>5.2}",
             select * 1e3,
             plan * 1e3,
-            plan / select
+            plan / select,
+            forecast * 1e3,
+            forecast / select
         );
     }
 }

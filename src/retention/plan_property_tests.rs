@@ -260,4 +260,37 @@ proptest! {
         }
         prop_assert_eq!(left, at_once);
     }
+
+    /// Time alone brings nothing back: what an age rule gives up once it gives up for good, and the
+    /// other rules do not look at the clock at all.
+    #[test]
+    fn what_goes_by_age_does_not_come_back(
+        (at, snapshots) in world(),
+        policy in policy(),
+        hours in 0_i64..2_000,
+    ) {
+        // The guards of the moment end with time, and what lay in the future begins to count.
+        let policy = Policy {
+            policy_grace: Duration::ZERO,
+            max_delete_per_sweep: u32::MAX,
+            ..policy
+        };
+        let now = Circumstances { clock_doubt: None, policy_changed_at: None, ..at.clone() };
+        let mut snapshots = snapshots;
+        snapshots.retain(|snapshot| snapshot.taken_at <= at.now);
+        for snapshot in &mut snapshots {
+            snapshot.pin = None;
+            snapshot.raw_bytes = 100;
+        }
+        let later = Timestamp::from_millis(at.now.as_millis() + hours * HOUR_MS);
+        let deleted = |at: &Circumstances| -> std::collections::BTreeSet<SnapshotId> {
+            let verdicts = plan(&snapshots, &policy, at).into_iter();
+            verdicts.filter(|verdict| !verdict.keep).map(|verdict| verdict.id).collect()
+        };
+        let (first, then) = (deleted(&now), deleted(&Circumstances { now: later, ..now.clone() }));
+        prop_assert!(first.is_subset(&then), "{first:?} {then:?}");
+        if policy.max_age.is_none() {
+            prop_assert_eq!(first, then);
+        }
+    }
 }

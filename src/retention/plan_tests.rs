@@ -1,7 +1,8 @@
 use super::*;
 
-use jiff::Span;
+use jiff::{Span, ToSpan as _};
 
+use crate::retention::naive::naive_plan;
 use crate::retention::{Count, CountRule, Period, WithinRule};
 
 /// A plan written down by hand: what the policy is, when it is asked, and where.
@@ -555,4 +556,67 @@ fn a_policy_has_one_canonical_line() {
     ];
     let lines: std::collections::BTreeSet<String> = words.iter().map(|word| line(word)).collect();
     assert_eq!(lines.len(), words.len(), "every key shows: {lines:?}");
+}
+
+/// Three years in a zone with daylight saving: hourly at the end, daily before, irregular at first.
+#[test]
+fn three_years_of_snapshots_leave_what_the_book_says() {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let now = at("2026-11-24T12:00Z");
+    let start = "2023-11-24T02:00[Europe/Berlin]".parse::<jiff::Zoned>().unwrap();
+    let mut times = Vec::new();
+    let irregular = [3, 11, 1, 26, 7, 90, 2, 15];
+    let mut day = start;
+    for days in irregular.into_iter().cycle() {
+        if day.timestamp() > at("2024-11-24T00:00Z").to_jiff() {
+            break;
+        }
+        times.push(Timestamp::from_jiff(day.timestamp()));
+        day = day.checked_add(days.days().hours(5)).unwrap();
+    }
+    let mut day = "2024-11-25T02:30[Europe/Berlin]".parse::<jiff::Zoned>().unwrap();
+    while day.timestamp() < at("2026-10-20T00:00Z").to_jiff() {
+        times.push(Timestamp::from_jiff(day.timestamp()));
+        day = day.checked_add(1.day()).unwrap();
+    }
+    let mut hour = at("2026-10-20T00:10Z");
+    while hour < now {
+        times.push(hour);
+        hour = hour.plus(Duration::from_hours(1));
+    }
+    let facts = |(id, taken_at): (i64, &Timestamp)| SnapshotFacts {
+        id: SnapshotId(id),
+        taken_at: *taken_at,
+        ..snapshot(id, "2026-01-01T00:00Z")
+    };
+    let snapshots: Vec<SnapshotFacts> = (1..).zip(&times).map(facts).collect();
+    let rules = "last=3 hourly=26 daily=14 weekly=8 monthly=12 quarterly=6 yearly=3 \
+                 within_daily=1mo sweep=9999";
+    let policy = policy(rules);
+    let case = Case { now: "2026-11-24T12:00Z", zone: "Europe/Berlin", ..NOON };
+    let verdicts = plan(&snapshots, &policy, &case.circumstances());
+    let opinion = naive_plan(&snapshots, &policy, &case.circumstances());
+    assert_eq!(verdicts.len(), snapshots.len());
+    let mut text = format!("{rules}\n{} snapshots\n", snapshots.len());
+    let mut gone = std::collections::BTreeMap::<String, u32>::new();
+    for verdict in &verdicts {
+        let (keep, reasons) = &opinion[&verdict.id.0];
+        assert_eq!((verdict.keep, &verdict.words()), (*keep, &reasons.join(", ")));
+        let taken_at = times[usize::try_from(verdict.id.0 - 1).unwrap()].to_jiff();
+        let local = taken_at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %:z %a");
+        if verdict.keep {
+            text += &format!("keep {local}  {}\n", verdict.words());
+        } else {
+            *gone.entry(verdict.words()).or_default() += 1;
+        }
+    }
+    for (why, count) in gone {
+        text += &format!("delete {count:>4}  {why}\n");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/three_years.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert!(text == golden, "not what three_years.txt says (UPDATE_GOLDEN=1 writes it):\n{text}");
 }
