@@ -145,5 +145,6 @@ CREATE TABLE internal_pin (
     reason       TEXT NOT NULL,
     pinned_at_ms INTEGER NOT NULL,
     until_ms     INTEGER,
+    pinned_by    TEXT NOT NULL,
     PRIMARY KEY (snapshot_id, name)
 ) STRICT, WITHOUT ROWID;

@@ -99,7 +99,8 @@ SELECT
     name,
     reason,
     strftime('%Y-%m-%dT%H:%M:%fZ', pinned_at_ms / 1000.0, 'unixepoch') AS pinned_at,
-    strftime('%Y-%m-%dT%H:%M:%fZ', until_ms / 1000.0, 'unixepoch') AS until
+    strftime('%Y-%m-%dT%H:%M:%fZ', until_ms / 1000.0, 'unixepoch') AS until,
+    pinned_by
 FROM internal_pin;
 
 CREATE VIEW schema_info AS

@@ -6,6 +6,7 @@ use sqlx::{Row, SqliteConnection};
 use super::error::{CatalogError, failed};
 use super::exports::record_failure;
 use super::journal::Line;
+use super::pins::refuse_if_held;
 use super::record::Change;
 use super::row::{self, StateColumns};
 use super::sql;
@@ -61,6 +62,10 @@ pub(super) async fn apply(
         if let Some(by) = claimant {
             return Err(CatalogError::PackageClaimed { by: ArchiveId(by) });
         }
+    }
+    if matches!(event, Event::DeletionDecided { .. } | Event::DeletionStarted) {
+        // Whoever decided may have read before the pin was there.
+        refuse_if_held(db, seen.snapshot, at).await?;
     }
     let next = seen.apply(event, at).map_err(|source| CatalogError::Illegal { id, source })?;
     update_archive(db, seen.revision, &next).await?;

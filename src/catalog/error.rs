@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::pins::Refusal;
 use crate::lifecycle::IllegalTransition;
 use crate::model::{ArchiveId, SnapshotId};
 
@@ -104,6 +105,9 @@ pub enum CatalogError {
     /// The snapshot cannot be planned twice.
     #[error("{0} is planned already")]
     AlreadyPlanned(SnapshotId),
+    /// A pin, or the trash, stands in the way.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The writer has ended; its own error was reported where it happened.
     #[error("the catalog's writer has stopped")]
     WriterGone,
@@ -133,6 +137,7 @@ impl CatalogError {
                 | Self::Illegal { .. }
                 | Self::PackageClaimed { .. }
                 | Self::AlreadyPlanned(_)
+                | Self::Refused(_)
         )
     }
 }

@@ -124,7 +124,7 @@ impl Line {
             (None, None, Some(instance)) => format!("{instance}: {event}"),
             (None, None, None) => event,
         };
-        let why = ["/failure/message", "/message", "/reasons", "/deletion/reason"]
+        let why = ["/failure/message", "/message", "/reasons", "/deletion/reason", "/reason"]
             .iter()
             .find_map(|place| self.detail.pointer(place)?.as_str());
         match why {

@@ -21,6 +21,7 @@ mod files;
 mod journal;
 mod log;
 mod operation;
+mod pins;
 mod read;
 mod record;
 mod row;
@@ -30,6 +31,7 @@ mod write;
 mod writer;
 
 pub use error::CatalogError;
+pub use pins::{Pin, Refusal, Unpin};
 pub use read::ViewRows;
 pub use record::{
     Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Origin, Planning,

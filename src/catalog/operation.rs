@@ -1,5 +1,6 @@
 //! What the writer is asked to do, and what comes of it.
 
+use super::pins::{Pin, Unpin};
 use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
 use crate::lifecycle::{Archive, Notice};
 use crate::model::SnapshotId;
@@ -14,6 +15,10 @@ pub(super) enum Operation {
     ConfigureExports(Vec<ExportRecord>),
     NoteVerdicts(Vec<VerdictNote>),
     Notify(Vec<Notice>),
+    Pin(Pin),
+    Unpin(Unpin),
+    /// Brings the snapshot of this pin back from the trash, and pins it.
+    Undelete(Pin),
     Stamp {
         key: &'static str,
         value: String,
@@ -29,5 +34,8 @@ pub(super) enum Outcome {
     Archives(Vec<Archive>),
     Snapshot(SnapshotId),
     Adopted(Box<Adopted>),
+    /// The pin of that name that there was.
+    Pin(Option<Pin>),
+    Undeleted(Vec<Archive>, Pin),
     DataVersion(i64),
 }

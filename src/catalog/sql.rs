@@ -119,6 +119,26 @@ SELECT snapshot_id, name, until_ms FROM internal_pin
 WHERE until_ms IS NULL OR until_ms > ?1
 ORDER BY until_ms IS NOT NULL, until_ms DESC, name";
 
+pub(super) const SELECT_PIN: &str =
+    "SELECT reason, until_ms, pinned_by FROM internal_pin WHERE snapshot_id = ? AND name = ?";
+
+pub(super) const SELECT_PIN_NAMES: &str =
+    "SELECT name FROM internal_pin WHERE snapshot_id = ? ORDER BY name";
+
+/// The pin that holds a snapshot longest at a moment.
+pub(super) const SELECT_HOLD: &str = "\
+SELECT name, reason, until_ms, pinned_by FROM internal_pin
+WHERE snapshot_id = ?1 AND (until_ms IS NULL OR until_ms > ?2)
+ORDER BY until_ms IS NOT NULL, until_ms DESC, name LIMIT 1";
+
+pub(super) const UPSERT_PIN: &str = "\
+INSERT INTO internal_pin (snapshot_id, name, reason, pinned_at_ms, until_ms, pinned_by)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (snapshot_id, name) DO UPDATE SET
+    reason = ?3, pinned_at_ms = ?4, until_ms = ?5, pinned_by = ?6";
+
+pub(super) const DELETE_PIN: &str = "DELETE FROM internal_pin WHERE snapshot_id = ? AND name = ?";
+
 pub(super) const UPSERT_EXPORT: &str = "\
 INSERT INTO internal_export (
     instance, name, configured, schedule, rpo_ms, first_seen_at_ms, last_due_at_ms, next_due_at_ms)

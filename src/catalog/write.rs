@@ -11,6 +11,7 @@ use super::error::{CatalogError, failed};
 use super::exports::{configure_export, note_verdict, record_failure, set_due};
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
+use super::pins;
 use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
 use super::row;
 use super::sql;
@@ -65,6 +66,14 @@ pub(super) async fn perform(
                 write_event(db, Line::of_daemon(&notice, at), journal).await?;
             }
             Ok(Outcome::Done)
+        }
+        Operation::Pin(pin) => pins::pin(db, &pin, at, journal).await.map(Outcome::Pin),
+        Operation::Unpin(unpin) => {
+            pins::unpin(db, &unpin, at, journal).await.map(|pin| Outcome::Pin(Some(pin)))
+        }
+        Operation::Undelete(pin) => {
+            let (archives, pin) = pins::undelete(db, pin, at, journal).await?;
+            Ok(Outcome::Undeleted(archives, pin))
         }
         Operation::Stamp { key, value, replace } => {
             sqlx::query(if replace { sql::UPSERT_META } else { sql::INSERT_META })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::lifecycle::StateWord;
-use crate::model::Reference;
+use crate::model::{Name, Reference};
 use crate::retention::Moment;
 
 /// Keeps a verified, restorable history of ROMA Connect asset exports.
@@ -48,6 +48,12 @@ pub(super) enum Command {
     Extract(ExtractArgs),
     /// Show which snapshots stay, which go, when and why; changes nothing.
     Plan(PlanArgs),
+    /// Hold a snapshot: retention does not delete it while a pin is there.
+    Pin(PinArgs),
+    /// Take a pin away: retention decides again.
+    Unpin(UnpinArgs),
+    /// Bring a snapshot back from the trash.
+    Undelete(UndeleteArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
     Verify(VerifyArgs),
 }
@@ -157,6 +163,45 @@ pub(super) struct PlanArgs {
     /// Try the `[retention]` of this file instead of the configured one.
     #[arg(long, value_name = "FILE")]
     pub(super) policy: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PinArgs {
+    /// s12 for a snapshot; a34 means the snapshot that this archive is a part of.
+    pub(super) id: Reference,
+    /// Why, for whoever wonders later.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: String,
+    /// Hold it until then: a day (its start), or an RFC 3339 time. Without it, until `unpin`.
+    #[arg(long, value_name = "DATE")]
+    pub(super) until: Option<Moment>,
+    /// A snapshot may have several pins, each with a name of its own.
+    #[arg(long, default_value = "manual")]
+    pub(super) name: Name,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UnpinArgs {
+    /// s12 for a snapshot; a34 means the snapshot that this archive is a part of.
+    pub(super) id: Reference,
+    /// Which of its pins.
+    #[arg(long, default_value = "manual")]
+    pub(super) name: Name,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct UndeleteArgs {
+    /// s12 for a snapshot; a34 means the snapshot that this archive is a part of.
+    pub(super) id: Reference,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

@@ -100,7 +100,8 @@ fn catalog_exit(error: &CatalogError) -> Exit {
         | CatalogError::BadRow { .. }
         | CatalogError::Migrate { .. }
         | CatalogError::OlderSchema { .. }
-        | CatalogError::NewerSchema { .. } => Exit::Data,
+        | CatalogError::NewerSchema { .. }
+        | CatalogError::Refused(_) => Exit::Data,
         error if error.is_no_database() => Exit::Data,
         CatalogError::Illegal { .. } | CatalogError::SqliteTooOld(_) => Exit::Bug,
         _ => Exit::Io,

@@ -17,11 +17,14 @@ mod list;
 mod narrate;
 mod open;
 mod output;
+mod pins;
 mod plan;
 mod run;
 mod show;
 mod status;
+mod undelete;
 mod verify;
+mod who;
 
 pub use error::CliError;
 
@@ -61,6 +64,9 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::List(args) => on_one_thread(list::run(&load(&config)?, &args)),
         Command::Plan(args) => on_one_thread(plan::run(&load(&config)?, &args)),
         Command::Show(args) => on_one_thread(show::run(&load(&config)?, &args)),
+        Command::Pin(args) => on_one_thread(pins::pin(&load(&config)?, &args)),
+        Command::Unpin(args) => on_one_thread(pins::unpin(&load(&config)?, &args)),
+        Command::Undelete(args) => on_one_thread(undelete::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
         #[cfg(feature = "demo")]

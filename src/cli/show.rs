@@ -43,11 +43,15 @@ pub(super) async fn run(loaded: &Loaded, args: &ShowArgs) -> Result<Exit, CliErr
                     &bind,
                 )
                 .await?;
+            let pins = catalog
+                .view("SELECT * FROM pins WHERE snapshot_id = ? ORDER BY pinned_at, name", &bind)
+                .await?;
             if args.json {
                 let snapshot = snapshot.into_objects().pop().unwrap_or_default();
                 output::json(json!({
                     "snapshot": snapshot,
                     "archives": archives.into_objects(),
+                    "pins": pins.into_objects(),
                     "events": events.into_objects(),
                 }))?;
             } else {
@@ -56,6 +60,11 @@ pub(super) async fn run(loaded: &Loaded, args: &ShowArgs) -> Result<Exit, CliErr
                     ["id", "part", "state", "raw_bytes", "stored_bytes", "path", "last_error"];
                 output::line("")?;
                 output::print(&output::view_table(&archives, &columns))?;
+                if !pins.rows.is_empty() {
+                    let columns = ["name", "reason", "pinned_at", "until", "pinned_by"];
+                    output::line("")?;
+                    output::print(&output::view_table(&pins, &columns))?;
+                }
                 history(&events)?;
             }
         }

@@ -24,6 +24,7 @@ mod owner;
 mod planning;
 mod reconcile;
 mod recovery;
+mod removal;
 mod scrub;
 mod shell;
 mod space;

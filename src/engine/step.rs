@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::failure::{EngineError, of_vault};
 use super::shell::{Changed, Shell};
 use crate::lifecycle::{
-    Archive, Effect, Event, Failure, FailureCause, FailureClass, Holding, LossCause, State, Step,
+    Archive, Effect, Event, Failure, FailureCause, FailureClass, LossCause, State, Step,
 };
 use crate::model::{JobId, Timestamp};
 use crate::roma::{JobReport, JobStatus};
@@ -36,7 +36,9 @@ pub(super) async fn run(
         Step::Poll => poll(&shell, archive).await,
         Step::Download => super::download::run(&shell, archive).await.map(Outcome::Changed),
         Step::Pack => pack(&shell, archive).await.map(Outcome::Changed),
-        Step::Purge | Step::Delete => delete(&shell, archive).await.map(Outcome::Changed),
+        Step::Purge | Step::Delete => {
+            super::removal::run(&shell, archive).await.map(Outcome::Changed)
+        }
     }
 }
 
@@ -221,26 +223,4 @@ fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
         manifest,
         options: shell.pack,
     })
-}
-
-/// Removes the file. Killed after the intent: removed again, and a missing file is a success.
-async fn delete(shell: &Arc<Shell>, archive: Archive) -> Changed {
-    let archive = match &archive.state {
-        State::Trashed(..) => match shell.advance(&archive, Event::DeletionStarted).await? {
-            Ok(archive) => archive,
-            Err(other) => return Ok(other),
-        },
-        _ => archive,
-    };
-    let State::Deleting(Holding { file, .. }, _) = &archive.state else {
-        return Ok(vec![archive]);
-    };
-    let file = file.clone();
-    match shell.blocking(move |vault| vault.remove_stored(&file)).await {
-        Ok(()) => shell.record(&archive, Event::FileDeleted).await,
-        Err(error) => {
-            let failure = of_vault(error, Effect::NotDone)?;
-            shell.fail(&archive, failure).await
-        }
-    }
 }

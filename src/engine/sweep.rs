@@ -172,6 +172,11 @@ async fn trash(
         }
         // Changed by a command meanwhile: the next sweep sees it as it is.
         Err(CatalogError::Stale(_)) => Ok(Vec::new()),
+        // Pinned meanwhile.
+        Err(CatalogError::Refused(why)) => {
+            tracing::info!(snapshot.id = %verdict.id, "stays after all: {why}");
+            Ok(Vec::new())
+        }
         Err(error) => Err(error.into()),
     }
 }

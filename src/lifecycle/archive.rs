@@ -112,7 +112,7 @@ impl Archive {
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }
             | Event::FileFound(_)
-            | Event::DeletionRevoked
+            | Event::DeletionRevoked { .. }
             | Event::FileDeleted => {
                 next.attempts = 0;
                 next.last_error = None;

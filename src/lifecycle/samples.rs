@@ -231,7 +231,7 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         (deletion, moment())
             .prop_map(|(deletion, purge_at)| E::DeletionDecided { deletion, purge_at })
             .boxed(),
-        Just(E::DeletionRevoked).boxed(),
+        text().prop_map(|by| E::DeletionRevoked { by }).boxed(),
         Just(E::DeletionStarted).boxed(),
         postponed(|(failure, not_before)| E::DeletionPostponed { failure, not_before }),
         Just(E::FileDeleted).boxed(),

@@ -70,6 +70,10 @@ pub enum SnapshotEvent {
     PlanningPostponed { failure: Failure, not_before: Timestamp },
     /// The scope cannot be read, or is empty: this run comes to nothing.
     PlanningFailed { message: String },
+    /// Somebody holds it: retention does not delete it before `until`, or ever.
+    Pinned { name: String, reason: String, by: String, until: Option<Timestamp> },
+    /// Somebody let it go again; what the pin was is told once more.
+    Unpinned { name: String, reason: String, by: String, until: Option<Timestamp> },
 }
 
 impl SnapshotEvent {
@@ -80,6 +84,8 @@ impl SnapshotEvent {
             Self::PartsPlanned { .. } => "parts_planned",
             Self::PlanningPostponed { .. } => "planning_postponed",
             Self::PlanningFailed { .. } => "planning_failed",
+            Self::Pinned { .. } => "pinned",
+            Self::Unpinned { .. } => "unpinned",
         }
     }
 }

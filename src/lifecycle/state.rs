@@ -369,8 +369,8 @@ pub enum Event {
     FileDamaged { message: String },
     /// Retention has decided; the file stays until `purge_at`.
     DeletionDecided { deletion: Deletion, purge_at: Timestamp },
-    /// An operator brought the file back from the trash.
-    DeletionRevoked,
+    /// The file is brought back from the trash: by a person, or for the sake of a pin.
+    DeletionRevoked { by: String },
     /// Intent: the file is about to be removed.
     DeletionStarted,
     /// The file could not be removed; it comes again.

@@ -57,7 +57,7 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         }
         (E::FileFound(found), state) if found.fits(&state) => Ok(S::Stored(found.holding())),
         // Out of the trash; or found whole again, for instance because the disk was not mounted.
-        (E::DeletionRevoked, S::Trashed(held, _)) | (E::FileVerified, S::Damaged(held)) => {
+        (E::DeletionRevoked { .. }, S::Trashed(held, _)) | (E::FileVerified, S::Damaged(held)) => {
             Ok(S::Stored(held))
         }
         (E::FileDamaged { .. }, S::Stored(held) | S::Trashed(held, _) | S::Deleting(held, _)) => {
@@ -147,7 +147,7 @@ impl Event {
             Self::FileVerified => "file_verified",
             Self::FileDamaged { .. } => "file_damaged",
             Self::DeletionDecided { .. } => "deletion_decided",
-            Self::DeletionRevoked => "deletion_revoked",
+            Self::DeletionRevoked { .. } => "deletion_revoked",
             Self::DeletionStarted => "deletion_started",
             Self::DeletionPostponed { .. } => "deletion_postponed",
             Self::FileDeleted => "file_deleted",

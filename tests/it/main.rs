@@ -15,6 +15,7 @@ mod instances;
 mod kill;
 mod launching;
 mod mishaps;
+mod pins;
 mod plans;
 mod polling;
 mod reconcile;

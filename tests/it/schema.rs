@@ -35,7 +35,7 @@ const CONTRACT: [(&str, &str); 6] = [
          rpo_seconds rpo_met",
     ),
     ("events", "seq at archive_id snapshot_id event from_state to_state detail"),
-    ("pins", "snapshot_id name reason pinned_at until"),
+    ("pins", "snapshot_id name reason pinned_at until pinned_by"),
     ("schema_info", "version created_at app_version"),
 ];
 
@@ -79,7 +79,8 @@ async fn sample() -> (tempfile::TempDir, SqliteConnection) {
     let directory = tempfile::tempdir().unwrap();
     sample::catalog(directory.path()).await.close().await.unwrap();
     let mut db = SqliteConnection::connect_with(&options(directory.path())).await.unwrap();
-    let pins = "INSERT INTO internal_pin VALUES (3, 'audit', 'why', 7, NULL), (3, 'b', 'y', 7, 8)";
+    let pins = "INSERT INTO internal_pin VALUES (3, 'audit', 'why', 7, NULL, 'ops'), \
+                (3, 'b', 'y', 7, 8, 'ops')";
     rows(&mut db, pins).await;
     (directory, db)
 }
