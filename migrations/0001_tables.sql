@@ -85,6 +85,7 @@ CREATE TABLE internal_archive (
     format            TEXT CHECK (format IN ('zip', 'json', 'other')),
     method            TEXT CHECK (method IN ('deflate', 'store')),
     path              TEXT UNIQUE,
+    inode             INTEGER, -- of that file when it was stored, as SQLite can hold it
     deletion_reason   TEXT,
     deletion_policy   TEXT,
     accepted_at_ms    INTEGER,

@@ -230,6 +230,10 @@ pub struct StoredFile {
     pub format: Format,
     /// How it is stored.
     pub method: Method,
+    /// Number of its inode when it was stored or found; another one means another file. `None`: it
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
 }
 
 /// The assets one job exports: at most 100 applications and tasks together (contract 1).

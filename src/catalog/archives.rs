@@ -117,6 +117,7 @@ async fn update_archive(
         .bind(millis(milestones.deleted_at))
         .bind(next.last_error.clone())
         .bind(i64::from(next.unknown_polls))
+        .bind(columns.file.as_ref().and_then(|file| file.inode).map(u64::cast_signed))
         .execute(&mut *db)
         .await
         .map_err(failed)?;

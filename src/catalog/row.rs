@@ -152,6 +152,7 @@ impl<'r> Reader<'r> {
                 content: self.content("stored_bytes", "stored_sha256")?,
                 format: self.parse(&format)?,
                 method: self.parse(&method)?,
+                inode: self.get::<Option<i64>>("inode")?.map(i64::cast_unsigned),
             },
         })
     }

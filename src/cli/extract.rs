@@ -16,7 +16,7 @@ use crate::config::Loaded;
 use crate::exit::Exit;
 use crate::lifecycle::{Archive, Holding, State};
 use crate::model::{Format, Reference};
-use crate::vault::{OsDisk, Vault};
+use crate::vault::{Lease, OsDisk, Vault};
 
 pub(super) async fn run(loaded: &Loaded, args: &ExtractArgs) -> Result<Exit, CliError> {
     let state_dir = &loaded.settings.state_dir;
@@ -24,9 +24,12 @@ pub(super) async fn run(loaded: &Loaded, args: &ExtractArgs) -> Result<Exit, Cli
     let archives = find(&catalog, args.id).await?;
     let vault = Vault::at(state_dir, Arc::new(OsDisk));
     let targets = targets(args, &archives)?;
+    let held = archives.iter().map(holding).collect::<Result<Vec<_>, _>>()?;
+    // All of them before the first byte: retention may decide at any moment.
+    let _leases = lease(&catalog, &vault, &archives).await?;
+    archives.iter().for_each(mention_trash);
     let mut written = Vec::new();
-    for (archive, target) in archives.iter().zip(targets) {
-        let held = holding(archive)?;
+    for ((archive, held), target) in archives.iter().zip(held).zip(targets) {
         match target {
             Some(path) => {
                 to_file(&vault, archive, held, &path, args.force)?;
@@ -74,12 +77,46 @@ fn holding(archive: &Archive) -> Result<&Holding, CliError> {
     match &archive.state {
         State::Stored(held) | State::Trashed(held, _) | State::Damaged(held) => Ok(held),
         State::Deleting(_, deletion) | State::Deleted(_, deletion) => {
-            Err(CliError::NotFound(format!("{} was deleted: {}", archive.id, deletion.reason)))
+            let when = archive.milestones.deleted_at;
+            let when = when.map_or_else(String::new, |at| format!(" at {at}"));
+            let (id, reason) = (archive.id, &deletion.reason);
+            Err(CliError::NotFound(format!("{id} was deleted{when}: {reason}")))
         }
         state => {
             let why = archive.last_error.as_deref().unwrap_or("it is not stored yet");
             Err(CliError::NotFound(format!("{} is {}: {why}", archive.id, state.word())))
         }
+    }
+}
+
+/// Keeps the files from being deleted while they are read.
+async fn lease(
+    catalog: &Catalog,
+    vault: &Vault,
+    archives: &[Archive],
+) -> Result<Vec<Lease>, CliError> {
+    let mut leases = Vec::with_capacity(archives.len());
+    for archive in archives {
+        match vault.lease(&holding(archive)?.file) {
+            Ok(lease) => leases.push(lease),
+            Err(error) => {
+                // Deleted since the catalog was asked: it says when and why.
+                if let Some(now) = catalog.archive(archive.id).await? {
+                    holding(&now)?;
+                }
+                return Err(CliError::Extract { id: archive.id, source: error.into() });
+            }
+        }
+    }
+    Ok(leases)
+}
+
+fn mention_trash(archive: &Archive) {
+    if let State::Trashed(..) = archive.state {
+        output::note(&format!(
+            "note: {} is in the trash until {}; `roma-archived undelete {}` keeps it",
+            archive.id, archive.not_before, archive.snapshot
+        ));
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn run(loaded: &Loaded, args: &UndeleteArgs) -> Result<Exit, Cl
     if args.json {
         output::json(json!({
             "snapshot_id": snapshot, "archives": back, "gone": gone,
-            "kept_until": pin.until, "pin": pin.name, "by": pin.by,
+            "kept_until": pin.until, "pin": pin.name, "pinned_by": pin.by,
         }))?;
         return Ok(Exit::Ok);
     }
@@ -44,7 +44,8 @@ pub(super) async fn run(loaded: &Loaded, args: &UndeleteArgs) -> Result<Exit, Cl
     }
     output::line(&match pin.until {
         Some(until) => format!(
-            "kept until {until}; pin it to keep it longer: roma-archived pin {snapshot} --reason ..."
+            "kept until {until}; pin it to keep it longer: \
+             roma-archived pin {snapshot} --reason ..."
         ),
         None => format!("the pin {} keeps it", pin.name),
     })?;

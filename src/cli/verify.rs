@@ -16,7 +16,7 @@ use crate::exit::Exit;
 use crate::lifecycle::{Archive, State};
 use crate::model::{ArchiveId, Reference};
 use crate::service::ServiceError;
-use crate::vault::{OsDisk, Vault};
+use crate::vault::{Lease, OsDisk, Vault};
 
 pub(super) async fn run(loaded: &Loaded, args: &VerifyArgs) -> Result<Exit, CliError> {
     // Looked at before anything is made: there may be nothing to verify at all.
@@ -51,6 +51,8 @@ async fn verify(
     }
     archives.sort_by_key(|archive| archive.id);
     archives.dedup_by_key(|archive| archive.id);
+    // All of them before the first byte; what has no file any more is told when it is its turn.
+    let _leases: Vec<Lease> = archives.iter().filter_map(|archive| keeper.lease(archive)).collect();
     for archive in archives {
         report.take(keeper.read(archive).await.map_err(ServiceError::Engine)?);
     }

@@ -25,7 +25,9 @@ pub(super) fn of_vault(error: VaultError, effect: Effect) -> Result<Failure, Eng
     }
     let class = match &error {
         VaultError::StagedGone { .. } | VaultError::StagedChanged { .. } => FailureClass::Gone,
-        VaultError::UnsafePath { .. } | VaultError::SizeDiffers { .. } => FailureClass::Permanent,
+        VaultError::UnsafePath { .. }
+        | VaultError::SizeDiffers { .. }
+        | VaultError::ContentDiffers { .. } => FailureClass::Permanent,
         _ => FailureClass::Local,
     };
     Ok(Failure::new(class, effect, shorten(&story(&error))))

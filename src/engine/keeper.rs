@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
 use crate::lifecycle::{Archive, Event, State};
 use crate::model::{ArchiveId, story};
-use crate::vault::{CheckError, DamageReason, Vault, VaultError};
+use crate::vault::{CheckError, DamageReason, Lease, Vault, VaultError};
 
 /// Looks at one file, should somebody else change its archive each time.
 const LOOKS: u32 = 3;
@@ -72,6 +72,11 @@ impl Keeper {
         Self::new(shell.catalog.clone(), shell.vault.clone(), shell.clock.clone())
     }
 
+    /// Keeps the file of an archive from being deleted until the lease is dropped.
+    pub fn lease(&self, archive: &Archive) -> Option<Lease> {
+        self.vault.lease(&archive.state.holding()?.file).ok()
+    }
+
     /// Reads the file of a stored, trashed or damaged archive to its end, compares it and records
     /// the result. Once more, should somebody else change the archive during the look.
     pub async fn read(&self, archive: Archive) -> Result<Finding, EngineError> {
@@ -96,6 +101,10 @@ impl Keeper {
         match self.blocking(move |vault| vault.check(&file, raw)).await {
             Ok(()) => self.sound(archive).await,
             Err(CheckError::Damaged(reason)) => self.damaged(archive, reason, "").await,
+            // By the deleter, whose business it is.
+            Err(CheckError::Failed(VaultError::BeingRemoved { .. })) => {
+                Ok(Finding::Changed(archive.id))
+            }
             Err(CheckError::Failed(error)) => unreadable(Some(archive.id), error),
         }
     }

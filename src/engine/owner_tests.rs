@@ -45,7 +45,7 @@ fn manifest() -> Manifest {
 fn file() -> StoredFile {
     let content = Content { bytes: 4, sha256: Sha256Digest([4; 32]) };
     let (format, method) = (Format::Zip, Method::Store);
-    StoredFile { path: "x.zip".to_owned(), content, format, method }
+    StoredFile { path: "x.zip".to_owned(), content, format, method, inode: None }
 }
 
 fn archive(id: i64, state: State) -> Archive {

@@ -17,6 +17,7 @@ fn archive(id: i64, bytes: u64) -> Archive {
         content: Content { bytes, sha256 },
         format: Format::Zip,
         method: Method::Store,
+        inode: None,
     };
     let offer =
         Offer { job: JobId::new("job").unwrap(), package: PackageId::new("package").unwrap() };

@@ -73,6 +73,7 @@ pub(super) fn state(word: StateWord) -> State {
         content: Content { bytes: 400, sha256: Sha256Digest([2; 32]) },
         format: Format::Zip,
         method: Method::Deflate,
+        inode: Some(7),
     };
     let held = Holding { offer: offer.clone(), raw, file };
     let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: None };
@@ -146,8 +147,16 @@ fn remarks() -> impl Strategy<Value = Remarks> {
 }
 
 fn file() -> impl Strategy<Value = StoredFile> {
-    (text(), content(), format(), select(vec![Method::Deflate, Method::Store]))
-        .prop_map(|(path, content, format, method)| StoredFile { path, content, format, method })
+    let method = select(vec![Method::Deflate, Method::Store]);
+    (text(), content(), format(), method, any::<Option<u64>>()).prop_map(
+        |(path, content, format, method, inode)| StoredFile {
+            path,
+            content,
+            format,
+            method,
+            inode,
+        },
+    )
 }
 
 /// A file of the samples' package.

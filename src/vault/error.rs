@@ -115,6 +115,32 @@ pub enum VaultError {
         /// On disk, in bytes.
         found: u64,
     },
+    /// The file to be deleted has the recorded length, but it is neither the file that was stored
+    /// nor a copy of it, so it stays.
+    #[error(
+        "refusing to remove {}: its SHA-256 is {}, {} was recorded",
+        path.display(), found.sha256, recorded.sha256
+    )]
+    ContentDiffers {
+        /// The file.
+        path: PathBuf,
+        /// By the catalog.
+        recorded: Content,
+        /// On disk.
+        found: Content,
+    },
+    /// Somebody reads the file that is to be deleted.
+    #[error("{} is being read; deletion is tried again", path.display())]
+    BeingRead {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file that is to be read is being deleted at this moment.
+    #[error("{} is being deleted", path.display())]
+    BeingRemoved {
+        /// The file.
+        path: PathBuf,
+    },
     /// `vault/`, `staging/` and `quarantine/` must share a file system: a finished file is renamed
     /// from one to the other, which is what makes it appear whole or not at all.
     #[error("{} is on another file system than its neighbours", path.display())]

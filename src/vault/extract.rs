@@ -12,6 +12,7 @@ use zip::read::{ArchiveOffset, Config, ZipReadOptions};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::lease::{is_link, open_plain};
 use super::manifest::Manifest;
 use super::meter::{BUFFER, Meter};
 use super::{Vault, VaultError, io_error};
@@ -92,6 +93,15 @@ pub enum ExtractError {
     Output(#[source] io::Error),
 }
 
+impl From<CheckError> for ExtractError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Damaged(reason) => Self::Damaged(reason),
+            CheckError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
 impl Vault {
     /// Writes the package to `out`, byte for byte as ROMA sent it. `raw` is what was downloaded;
     /// whether it matches is known only at the end, so an error may follow bytes already written.
@@ -115,6 +125,8 @@ impl Vault {
     /// downloaded.
     pub fn check(&self, file: &StoredFile, raw: Content) -> Result<(), CheckError> {
         self.look(file)?;
+        // Also for the daemon's own reading: a file is not taken away under it.
+        let _lease = self.lease(file)?;
         let path = self.stored_path(file);
         let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
         let reading = source.read_quietly()?;
@@ -134,7 +146,7 @@ pub(super) fn describe(path: &Path, relative: &str) -> Result<(Manifest, StoredF
     let reading = source.read_quietly()?;
     let (content, method) = (reading.whole, reading.method);
     reading.expect_package(raw)?;
-    Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method }))
+    Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method, inode: None }))
 }
 
 /// What is to be read.
@@ -176,6 +188,8 @@ impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::NotFound {
             Self::Damaged(DamageReason::Missing)
+        } else if is_link(&error) {
+            Self::Damaged(DamageReason::NotAFile)
         } else if error.raw_os_error().is_none() {
             Self::Damaged(DamageReason::Unreadable(error.to_string()))
         } else {
@@ -252,7 +266,7 @@ fn strict() -> ZipReadOptions<'static> {
 
 fn open(path: &Path, whole: bool) -> Result<ZipArchive<Hashed>, ReadError> {
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let file = Hashed { file: File::open(path)?, at: 0, meter: whole.then(Meter::default) };
+    let file = Hashed { file: open_plain(path)?, at: 0, meter: whole.then(Meter::default) };
     Ok(ZipArchive::with_config(config, file)?)
 }
 

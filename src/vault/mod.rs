@@ -25,10 +25,12 @@ mod container;
 mod disk;
 mod error;
 mod extract;
+mod lease;
 mod lock;
 mod manifest;
 mod meter;
 mod pack;
+mod removal;
 mod reserve;
 mod staging;
 mod survey;
@@ -37,6 +39,7 @@ mod whole;
 pub use disk::{Disk, DiskFile, OsDisk};
 pub use error::VaultError;
 pub use extract::{CheckError, DamageReason, ExtractError};
+pub use lease::Lease;
 pub use lock::{LockError, StateLock};
 pub use manifest::Manifest;
 pub use pack::PackJob;
@@ -122,79 +125,6 @@ impl Vault {
     ) -> String {
         let month = taken_at.to_jiff().strftime("%Y/%m");
         format!("{instance}/{export}/{month}/{}-{snapshot}-{part}.zip", taken_at.compact())
-    }
-
-    /// Unlinks a stored file and makes that durable; one that is gone already is a success. Folders
-    /// of months and years that became empty go as well, if that is possible.
-    pub fn remove_stored(&self, file: &StoredFile) -> Result<(), VaultError> {
-        self.remove_all_stored(std::slice::from_ref(file))?.pop().unwrap_or(Ok(()))
-    }
-
-    /// [`Vault::remove_stored`] for many files with one sync a folder; one answer for each file.
-    /// Fails as a whole only when a sync failed, after which none of the removals is certain.
-    pub fn remove_all_stored(
-        &self,
-        files: &[StoredFile],
-    ) -> Result<Vec<Result<(), VaultError>>, VaultError> {
-        let mut folders = Vec::new();
-        let mut results = Vec::with_capacity(files.len());
-        for file in files {
-            results.push(self.unlink_stored(file).map(|folder| folders.push(folder)));
-        }
-        folders.sort();
-        folders.dedup();
-        for folder in &folders {
-            self.sync_names(folder)?;
-        }
-        for folder in &folders {
-            self.remove_empty_folders(folder);
-        }
-        Ok(results)
-    }
-
-    /// The folder that is to be synced, whether or not it still exists.
-    fn unlink_stored(&self, file: &StoredFile) -> Result<PathBuf, VaultError> {
-        let refused = || VaultError::UnsafePath { path: file.path.clone() };
-        let path = self.resolve(&file.path)?;
-        let folder = path.parent().ok_or_else(refused)?.to_owned();
-        // Only folders of our own making lead to a file: never unlink through a link.
-        for ancestor in folder.ancestors().take_while(|a| *a != self.inner.vault) {
-            if examine(ancestor)?.is_some_and(|found| !found.is_dir()) {
-                return Err(refused());
-            }
-        }
-        match examine(&path)? {
-            Some(found) if !found.is_file() => return Err(refused()),
-            Some(found) if found.len() != file.content.bytes => {
-                let (recorded, found) = (file.content.bytes, found.len());
-                return Err(VaultError::SizeDiffers { path, recorded, found });
-            }
-            Some(_) => self.remove_if_there(&path)?,
-            // Synced all the same: the process that removed it may have died before it did that.
-            None => {}
-        }
-        Ok(folder)
-    }
-
-    /// Tries to remove the folder of a month and then of its year. One that comes back after a
-    /// power cut is only an empty folder, so nothing is synced and no failure matters.
-    fn remove_empty_folders(&self, month: &Path) {
-        let mut durable = self.folders();
-        let below_vault = month.ancestors().take_while(|a| *a != self.inner.vault);
-        for folder in below_vault.take(2) {
-            if fs::remove_dir(folder).is_err() {
-                return;
-            }
-            durable.remove(folder);
-        }
-    }
-
-    /// Makes removals from a folder durable, also if it became empty and was removed meanwhile:
-    /// then what has to last is that it is gone from the nearest folder that is still there.
-    fn sync_names(&self, folder: &Path) -> Result<(), VaultError> {
-        let _folders_stay = self.folders();
-        let there = folder.ancestors().find(|folder| folder.is_dir());
-        self.sync_dir(there.unwrap_or(&self.inner.vault))
     }
 
     /// Moves a file that nobody knows out of `vault/` or `staging/` into `quarantine/`, under a

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::container::{Layout, WriteError, choose, zip_time};
@@ -54,7 +55,7 @@ impl Vault {
         let raw = self.staged_path(job.id, StagedKind::Raw);
         let packed = self.staged_path(job.id, StagedKind::Zip);
         self.remove_if_there(&packed)?;
-        let stored = self.write_packed(job, &raw, &packed).inspect_err(|error| {
+        let mut stored = self.write_packed(job, &raw, &packed).inspect_err(|error| {
             // Gives the space back at once; the next call would discard it anyhow. After a failed
             // sync nothing more is done to the disk.
             if !error.is_fatal() {
@@ -62,6 +63,7 @@ impl Vault {
             }
         })?;
         self.place(&packed, &target, stored.content)?;
+        stored.inode = examine(&target)?.map(|found| found.ino());
         Ok(stored)
     }
 
@@ -97,7 +99,7 @@ impl Vault {
         file.sync().map_err(|source| VaultError::SyncFailed { path: packed.to_owned(), source })?;
         drop(file);
         let content = read_back(job, &manifest, packed, raw)?;
-        Ok(StoredFile { path: job.path.clone(), content, format: job.format, method })
+        Ok(StoredFile { path: job.path.clone(), content, format: job.format, method, inode: None })
     }
 
     /// Gives the finished zip its name in the vault.

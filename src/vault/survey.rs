@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::extract::describe;
@@ -41,7 +42,7 @@ impl Vault {
     }
 
     /// Only folders of our own making lead to a file, never links.
-    fn folders_lead_to(&self, path: &Path) -> Result<(), CheckError> {
+    pub(super) fn folders_lead_to(&self, path: &Path) -> Result<(), CheckError> {
         let mut folders: Vec<&Path> =
             path.ancestors().skip(1).take_while(|a| *a != self.inner.vault).collect();
         while let Some(folder) = folders.pop() {
@@ -124,7 +125,10 @@ impl Vault {
         match examine(&path)? {
             None => Err(DamageReason::Missing.into()),
             Some(found) if !found.is_file() => Err(DamageReason::NotAFile.into()),
-            Some(_) => describe(&path, relative),
+            Some(found) => {
+                let (manifest, file) = describe(&path, relative)?;
+                Ok((manifest, StoredFile { inode: Some(found.ino()), ..file }))
+            }
         }
     }
 

@@ -12,7 +12,8 @@ const PATH: &str = "prod/nightly/2026/11/x.zip";
 
 fn stored(path: &str, bytes: u64) -> StoredFile {
     let content = Content { bytes, sha256: Sha256Digest([0; 32]) };
-    StoredFile { path: path.to_owned(), content, format: Format::Zip, method: Method::Store }
+    let (format, method) = (Format::Zip, Method::Store);
+    StoredFile { path: path.to_owned(), content, format, method, inode: None }
 }
 
 fn damage(bench: &Bench, bytes: u64) -> DamageReason {

@@ -1,12 +1,18 @@
 //! Paths, removal, quarantine and the lock.
 
+use sha2::{Digest, Sha256};
+
 use super::disk::tests::{Bench, mode};
 use super::*;
 use crate::model::{Content, Format, Method, Sha256Digest};
 
+/// A file that holds so many of the first digits.
 fn stored(path: &str, bytes: u64) -> StoredFile {
-    let content = Content { bytes, sha256: Sha256Digest([0; 32]) };
-    StoredFile { path: path.to_owned(), content, format: Format::Zip, method: Method::Store }
+    let length = usize::try_from(bytes).unwrap();
+    let sha256 = Sha256Digest(Sha256::digest(&b"12345"[..length]).into());
+    let content = Content { bytes, sha256 };
+    let (format, method) = (Format::Zip, Method::Store);
+    StoredFile { path: path.to_owned(), content, format, method, inode: None }
 }
 
 const UNSAFE: [&str; 13] = [

@@ -6,6 +6,7 @@ mod catalog;
 mod commands;
 mod config;
 mod crash;
+mod deleting;
 mod demo;
 mod downloading;
 mod fixtures;

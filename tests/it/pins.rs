@@ -61,7 +61,7 @@ async fn a_pin_holds_until_it_is_taken_away() {
     let expected = ["complete", "deleted", "deleted", "trashed", "trashed", "complete"];
     assert_eq!(snapshots(&world).await, expected);
     let why = world.column("SELECT kept_because FROM snapshots WHERE id = 1").await;
-    assert!(why[0].starts_with("pinned: manual"), "{why:?}");
+    assert!(why[0].ends_with("pinned: manual"), "{why:?}");
 
     let unpin = Unpin { snapshot: SnapshotId(1), name: name("manual"), by: "eve".to_owned() };
     let was = world.catalog.unpin(unpin.clone(), world.now()).await.unwrap();
@@ -166,7 +166,7 @@ async fn what_is_brought_back_stays_for_a_while() {
     // nobody told the engine.
     world.live_through(TRASH - Duration::from_hours(1)).await;
     let kept = world.column("SELECT kept_because FROM snapshots WHERE id = 1").await;
-    assert!(kept[0].starts_with("pinned: undelete"), "{kept:?}");
+    assert!(kept[0].ends_with("pinned: undelete"), "{kept:?}");
     world.live_through(Duration::from_hours(3)).await;
     assert_eq!(snapshots(&world).await[0], "trashed", "the pin has expired");
     world.live_through(TRASH).await;

@@ -45,6 +45,7 @@ fn life(archive: &Archive) -> Vec<Event> {
         content: content(500),
         format: Format::Zip,
         method: Method::Deflate,
+        inode: Some(u64::MAX),
     };
     let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: Some("p".to_owned()) };
     let remarks = Remarks::default();

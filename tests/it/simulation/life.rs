@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use roma_archived::catalog::{CatalogError, Pin, Unpin};
 use roma_archived::clock::ManualClock;
+use roma_archived::model::SnapshotId;
 use roma_sim::{Endpoint, JobSpec, JobState, defaults};
 
 use super::dice::Dice;
@@ -10,7 +12,7 @@ use super::setting::{content, menu, needs_proof, setup, wire_fault};
 use crate::support::faulty_disk::Fault;
 use crate::support::platter::Tail;
 use crate::support::trial::{Happening, Trial};
-use crate::support::world::{Ground, Turn, World};
+use crate::support::world::{Ground, Turn, World, name};
 
 /// Operations of the disk among which a planned fault falls.
 const NEXT_OPERATIONS: u64 = 40;
@@ -87,7 +89,7 @@ impl Life {
     }
 
     async fn happen(&mut self) {
-        let what = self.dice.between(0, 19);
+        let what = self.dice.between(0, 21);
         let now = self.trial.world().now();
         self.trial.story.push(format!("{now}: happening {what}"));
         match what {
@@ -112,6 +114,7 @@ impl Life {
                 self.trial.world().simulator.world().script(endpoint, fault);
             }
             19 => self.weather(),
+            20..=21 => self.hold().await,
             _ => self.trial.platter().set_full(false),
         }
     }
@@ -138,6 +141,31 @@ impl Life {
         let world = self.trial.world();
         let job = world.simulator.world().create_job(defaults::INSTANCE_ID, spec, now);
         world.watch(&job.job_id).await;
+    }
+
+    /// Somebody pins a snapshot, lets one go, or brings one back from the trash, if it can be done.
+    async fn hold(&mut self) {
+        let snapshot = SnapshotId(i64::try_from(self.dice.between(1, 8)).unwrap());
+        let minutes = self.dice.pick(&[None, Some(10), Some(2_000)]);
+        let what = self.dice.between(0, 3);
+        let world = self.trial.world();
+        let now = world.now();
+        let until = minutes.map(|minutes| now.plus(Duration::from_mins(minutes)));
+        let (name, by) = (name("manual"), "dice".to_owned());
+        let pin = Pin { snapshot, name, reason: "why".to_owned(), by, until };
+        let done = match what {
+            0 => world.catalog.pin(pin, now).await.map(drop),
+            1 => {
+                let unpin = Unpin { snapshot, name: pin.name, by: pin.by };
+                world.catalog.unpin(unpin, now).await.map(drop)
+            }
+            _ => world.catalog.undelete(pin, now).await.map(drop),
+        };
+        assert!(matches!(done, Ok(()) | Err(CatalogError::Refused(_))), "{done:?}");
+        if self.dice.one_in(2) {
+            // Otherwise it finds out by itself.
+            self.trial.world().engine.look_again();
+        }
     }
 
     fn disk_fault(&mut self) {
@@ -221,7 +249,8 @@ fn requested(ground: &Ground) -> impl Future<Output = ()> + use<> {
 /// Everything that was recorded, without what differs between two runs on one machine.
 async fn log(world: &World) -> Vec<String> {
     let select = "SELECT concat_ws(' ', at, 'a' || archive_id, 's' || snapshot_id, event, \
-                  from_state, to_state, detail) FROM events ORDER BY seq";
+                  from_state, to_state, json_remove(detail, '$.file.inode')) \
+                  FROM events ORDER BY seq";
     let directory = world.path("").display().to_string();
     let rows = world.column(select).await.into_iter();
     rows.map(|row| row.replace(&world.simulator.url(), "URL").replace(&directory, "DIR/")).collect()

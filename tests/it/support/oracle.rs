@@ -79,6 +79,7 @@ impl World {
         self.check_files(&archives);
         self.check_losses(&archives);
         self.check_newest().await;
+        self.check_pins().await;
         self.check_ledger(&archives, excuses)
     }
 
@@ -162,6 +163,25 @@ impl World {
             assert!(replaced || exhausted, "lost and left at that: {archive:?}");
             assert!(archive.last_error.is_some(), "lost without a word: {archive:?}");
         }
+    }
+
+    /// No deletion was decided or begun while a pin held.
+    async fn check_pins(&self) {
+        let held = self
+            .column(
+                "SELECT 'a' || gone.archive_id || ' at ' || gone.at FROM events AS gone \
+                 JOIN events AS pin ON pin.snapshot_id = gone.snapshot_id \
+                 AND pin.event = 'pinned' AND pin.seq < gone.seq \
+                 WHERE gone.event IN ('deletion_decided', 'deletion_started') \
+                 AND coalesce(json_extract(pin.detail, '$.until') > gone.at, 1) \
+                 AND NOT EXISTS (SELECT 1 FROM events AS later \
+                 WHERE later.snapshot_id = pin.snapshot_id \
+                 AND later.event IN ('pinned', 'unpinned') \
+                 AND later.seq BETWEEN pin.seq + 1 AND gone.seq \
+                 AND json_extract(later.detail, '$.name') = json_extract(pin.detail, '$.name'))",
+            )
+            .await;
+        assert!(held.is_empty(), "deleted while a pin held: {held:?}");
     }
 
     /// No policy took the newest snapshot that was ever good.
