@@ -241,12 +241,11 @@ pub(super) async fn undelete(
     let holds_longer = |before: &Pin| {
         before.until.is_none_or(|until| pin.until.is_some_and(|wanted| until > wanted))
     };
-    let pin = match before.filter(holds_longer) {
-        Some(before) => before,
-        None => {
-            write(db, &pin, &subject, at, journal).await?;
-            pin
-        }
+    let pin = if let Some(longer) = before.filter(holds_longer) {
+        longer
+    } else {
+        write(db, &pin, &subject, at, journal).await?;
+        pin
     };
     refresh_snapshot(db, id, at, journal).await?;
     let kept_because = Some("undeleted".to_owned());

@@ -58,6 +58,7 @@ fn every_life_comes_to_a_good_rest() {
                     total.failures += outcome.failures;
                     total.archives += outcome.archives;
                     total.lost += outcome.lost;
+                    total.held += outcome.held;
                     total.gap += outcome.gap;
                 }
                 Err(_) => failed.lock().unwrap().push(seed),

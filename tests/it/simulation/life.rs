@@ -26,6 +26,8 @@ pub(super) struct Outcome {
     pub(super) failures: usize,
     pub(super) archives: usize,
     pub(super) lost: usize,
+    /// Pins that were set, and what came back from the trash.
+    pub(super) held: usize,
     /// Served whole, and lost all the same: the gap that no client can close.
     pub(super) gap: usize,
 }
@@ -235,6 +237,8 @@ impl Life {
         let states = world.states().await;
         outcome.archives = states.len();
         outcome.lost = states.iter().filter(|state| *state == "lost").count();
+        let held = "SELECT event FROM events WHERE event IN ('pinned', 'deletion_revoked')";
+        outcome.held = world.column(held).await.len();
         outcome.gap = self.trial.gap;
         outcome
     }
