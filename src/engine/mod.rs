@@ -48,6 +48,7 @@ use agenda::Agenda;
 use clockwatch::{ClockWatch, Move};
 use due::DueRuns;
 use planning::Planned;
+use recovery::Unsettled;
 use space::{Change, Space};
 use sweep::Sweeps;
 use task::{Finished, Running, Task};
@@ -57,8 +58,6 @@ use upkeep::Upkeep;
 const LONG_AGO: Timestamp = Timestamp::EARLIEST;
 /// A planning is never further away than this, unless the clock was set back meanwhile.
 const FARTHEST_PLANNING: Duration = Duration::from_hours(1);
-/// After a step broke, before its archive is touched again.
-const AFTER_PANIC: Duration = Duration::from_mins(1);
 
 /// The engine.
 #[derive(Debug)]
@@ -70,6 +69,7 @@ pub struct Engine {
     running: Running,
     /// Tasks that broke, to be settled by the next pass.
     broken: Vec<Task>,
+    unsettled: Unsettled,
     due: DueRuns,
     to_plan: Vec<UnplannedSnapshot>,
     sweeps: Sweeps,
@@ -100,6 +100,7 @@ impl Engine {
             tasks: JoinSet::new(),
             running: Running::default(),
             broken: Vec::new(),
+            unsettled: Unsettled::default(),
             to_plan: Vec::new(),
             seen_seq: 0,
             seen_version: None,
@@ -112,7 +113,7 @@ impl Engine {
     /// Settles what a dead process left in doubt, and loads what is not at rest. Call it once.
     pub async fn recover(&mut self) -> Result<(), EngineError> {
         self.seen_seq = self.shell.catalog.last_seq().await?;
-        for archive in recovery::run(&self.shell).await? {
+        for archive in recovery::run(&self.shell, &mut self.unsettled).await? {
             self.agenda.put(archive);
         }
         self.to_plan = self.shell.catalog.to_plan().await?;
@@ -129,7 +130,7 @@ impl Engine {
         let now = self.shell.clock.now();
         self.look_at_the_clock(now).await?;
         self.look_at_the_disk(now).await?;
-        self.settle_broken(now).await?;
+        self.settle_doubts(now).await?;
         self.look_for_foreign_changes(now).await?;
         if !self.draining {
             self.to_plan.extend(self.due.open(&self.shell, &self.assignment, now).await?);
@@ -347,29 +348,6 @@ impl Engine {
         }
     }
 
-    /// A step that broke concerns its archive only: it is settled as after a restart.
-    async fn settle_broken(&mut self, now: Timestamp) -> Result<(), EngineError> {
-        for task in std::mem::take(&mut self.broken) {
-            match task {
-                Task::Step(_, id, _) => {
-                    if let Some(archive) = self.shell.catalog.archive(id).await? {
-                        for settled in recovery::settle(&self.shell, archive).await? {
-                            self.agenda.put_not_before(settled, now.plus(AFTER_PANIC));
-                        }
-                    }
-                }
-                Task::Planning(..) => {
-                    // Forces a fresh look at what is to be planned.
-                    self.seen_version = None;
-                    self.next_check = now.plus(AFTER_PANIC);
-                }
-                Task::Sweep(place) => self.sweeps.begin(place, now),
-                Task::Reconcile | Task::Scrub => self.upkeep.broke(&task, now),
-            }
-        }
-        Ok(())
-    }
-
     fn next_wake(&self, now: Timestamp) -> Timestamp {
         if self.draining {
             return self.next_check.max(now);
@@ -382,6 +360,7 @@ impl Engine {
             self.upkeep.next(now),
             self.shell.breakers().next_end(now),
             self.space.next_look(),
+            self.unsettled.next(),
             Some(self.next_check),
         ]
         .into_iter()

@@ -202,7 +202,9 @@ impl Keeper {
             None => ("foreign", "it is no file that this program writes".to_owned()),
             Some(text) => match self.identify(text, false).await? {
                 Identity::Of(archive, found) => {
-                    self.durable(text).await?;
+                    if let Err(error) = self.durable(text).await {
+                        return unreadable(Some(archive.id), error).map(Some);
+                    }
                     let taken = self.record(&archive, Event::FileFound(found)).await?;
                     return Ok(taken.map(Finding::Found));
                 }
@@ -243,10 +245,9 @@ impl Keeper {
         }
     }
 
-    pub(super) async fn durable(&self, relative: &str) -> Result<(), EngineError> {
+    pub(super) async fn durable(&self, relative: &str) -> Result<(), VaultError> {
         let path = relative.to_owned();
-        let durable = self.blocking(move |vault| vault.make_durable(&path)).await;
-        durable.map_err(EngineError::Disk)
+        self.blocking(move |vault| vault.make_durable(&path)).await
     }
 
     /// Moves a file that belongs to nobody out of the way, unless that has changed meanwhile.
@@ -320,7 +321,9 @@ impl Keeper {
         }
         match self.identify(&path, true).await? {
             Identity::Of(owner, found) if owner.id == id => {
-                self.durable(&path).await?;
+                if let Err(error) = self.durable(&path).await {
+                    return unreadable(Some(id), error).map(|_| None);
+                }
                 self.record(&owner, Event::FileFound(found)).await
             }
             _ => Ok(None),

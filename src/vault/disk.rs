@@ -34,7 +34,7 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes the content of a file durable that a dead process left, by writing it once more: if
     /// an fsync of that process failed, the kernel takes the pages it lost for clean, and another
     /// fsync alone would prove nothing.
-    fn sync_file(&self, path: &Path) -> io::Result<()>;
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError>;
 
     /// Gives a file another name; fails with `AlreadyExists` rather than overwrite.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -58,6 +58,25 @@ pub trait Disk: Send + Sync + Debug {
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
+/// Why [`Disk::sync_file`] did not make a file durable.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncFileError {
+    /// It did not come to the fsync. The file is as durable as it was, nothing is lost by that, and
+    /// the whole may be done again.
+    #[error("cannot {action} it")]
+    Refused {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// What the operating system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The fsync failed, or a write told of pages that could not be written back: what the kernel
+    /// still held may be gone.
+    #[error("its fsync failed")]
+    Failed(#[source] io::Error),
+}
+
 /// The real disk.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsDisk;
@@ -76,10 +95,11 @@ impl Disk for OsDisk {
         Ok(Box::new(file))
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        let opened = OpenOptions::new().read(true).write(true).open(path);
+        let file = opened.map_err(refused("open"))?;
         write_again(&file)?;
-        file.sync_all()
+        file.sync_all().map_err(SyncFileError::Failed)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -113,17 +133,28 @@ impl Disk for OsDisk {
 }
 
 /// The same bytes to the same places: a crash in the middle changes nothing.
-fn write_again(file: &File) -> io::Result<()> {
+fn write_again(file: &File) -> Result<(), SyncFileError> {
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     loop {
-        let count = file.read_at(&mut buffer, at)?;
+        let count = file.read_at(&mut buffer, at).map_err(refused("read"))?;
         if count == 0 {
             return Ok(());
         }
-        file.write_all_at(&buffer[..count], at)?;
+        file.write_all_at(&buffer[..count], at).map_err(|source| {
+            // Some file systems tell here that earlier pages could not be written back.
+            if source.raw_os_error() == Some(Errno::IO.raw_os_error()) {
+                SyncFileError::Failed(source)
+            } else {
+                refused("rewrite")(source)
+            }
+        })?;
         at += count as u64;
     }
+}
+
+fn refused(action: &'static str) -> impl FnOnce(io::Error) -> SyncFileError {
+    move |source| SyncFileError::Refused { action, source }
 }
 
 fn allocate(path: &Path, bytes: u64) -> io::Result<()> {

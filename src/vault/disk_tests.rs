@@ -120,8 +120,8 @@ impl Disk for TestDisk {
         Ok(Box::new(TestFile { inner, path: path.to_owned(), state: Arc::clone(&self.state) }))
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.state.step("sync_file", path)?;
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        self.state.step("sync_file", path).map_err(SyncFileError::Failed)?;
         OsDisk.sync_file(path)
     }
 
@@ -252,4 +252,20 @@ fn a_rename_never_overwrites() {
         assert_eq!(std::fs::read(&to).unwrap(), b"new");
         assert!(!from.exists());
     }
+}
+
+/// Files that the kernel itself makes refuse one thing.
+#[test]
+fn only_a_failed_fsync_counts_as_one() {
+    let refusal = |path: &str| match OsDisk.sync_file(Path::new(path)).unwrap_err() {
+        SyncFileError::Refused { action, source } => (action, source.kind()),
+        failed @ SyncFileError::Failed(_) => panic!("{path}: {failed}"),
+    };
+    assert_eq!(refusal("/proc/nothing"), ("open", io::ErrorKind::NotFound));
+    assert_eq!(refusal("/proc"), ("open", io::ErrorKind::IsADirectory));
+    assert_eq!(refusal("/dev/full"), ("rewrite", io::ErrorKind::StorageFull));
+    // Nothing lies at address zero: as unreadable as a broken sector.
+    assert_eq!(refusal("/proc/self/mem").0, "read");
+    let unsynced = OsDisk.sync_file(Path::new("/dev/null")).unwrap_err();
+    assert!(matches!(unsynced, SyncFileError::Failed(_)), "{unsynced:?}");
 }

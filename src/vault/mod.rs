@@ -14,7 +14,6 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::fs;
 use std::io;
-use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,7 +35,7 @@ mod staging;
 mod survey;
 mod whole;
 
-pub use disk::{Disk, DiskFile, OsDisk};
+pub use disk::{Disk, DiskFile, OsDisk, SyncFileError};
 pub use error::VaultError;
 pub use extract::{CheckError, DamageReason, ExtractError};
 pub use lease::Lease;
@@ -129,7 +128,7 @@ impl Vault {
 
     /// Moves a file that nobody knows out of `vault/` or `staging/` into `quarantine/`, under a
     /// name that begins with `why` and is still free. It may be the only copy of something, so that
-    /// its bytes are durable as well as its move on return.
+    /// its bytes are durable as well as its move on return; where they cannot be made so, it stays.
     pub fn quarantine(&self, path: &Path, why: &str) -> Result<PathBuf, VaultError> {
         let inner = &self.inner;
         let refused = || VaultError::UnsafePath { path: path.display().to_string() };
@@ -147,13 +146,11 @@ impl Vault {
             }
         }
         if examine(path)?.is_some_and(|found| found.is_file()) {
-            match inner.disk.sync_file(path) {
+            match self.sync_file(path) {
                 // Of somebody else, who has seen to that.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                Err(source) => {
-                    return Err(VaultError::SyncFailed { path: path.to_owned(), source });
-                }
-                Ok(()) => {}
+                Err(VaultError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::PermissionDenied => {}
+                result => result?,
             }
         }
         let why: String =
@@ -174,18 +171,6 @@ impl Vault {
             }
         }
         Err(refused())
-    }
-
-    /// Shows every file below `vault/` by its path relative to it and its length in bytes, as
-    /// [`Vault::survey`] does; fails at what cannot be read.
-    pub fn walk_stored(&self, visit: &mut dyn FnMut(&Path, u64)) -> Result<(), VaultError> {
-        let mut failure = None;
-        let mut show = |found: Found| {
-            visit(&found.path, found.bytes.unwrap_or(0));
-            ControlFlow::Continue(())
-        };
-        self.survey(&mut show, &mut |error| failure = failure.take().or(Some(error)));
-        failure.map_or(Ok(()), Err)
     }
 
     /// The absolute form of a path relative to `vault/`, which must be plain.
@@ -227,6 +212,17 @@ impl Vault {
     fn folders(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         // The set holds only what is certain, wherever a thread died.
         self.inner.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the content of a file durable that a dead process or somebody else wrote. Only where
+    /// something may be lost is that fatal; a file that cannot be read or rewritten is one file.
+    fn sync_file(&self, path: &Path) -> Result<(), VaultError> {
+        self.inner.disk.sync_file(path).map_err(|error| match error {
+            SyncFileError::Refused { action, source } => io_error(action, path)(source),
+            SyncFileError::Failed(source) => {
+                VaultError::SyncFailed { path: path.to_owned(), source }
+            }
+        })
     }
 
     fn sync_dir(&self, folder: &Path) -> Result<(), VaultError> {

@@ -361,7 +361,7 @@ fn a_copy_that_went_wrong_never_reaches_the_vault() {
         fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
             Ok(Box::new(LyingFile(OsDisk.create_new(path)?)))
         }
-        fn sync_file(&self, path: &Path) -> io::Result<()> {
+        fn sync_file(&self, path: &Path) -> Result<(), crate::vault::SyncFileError> {
             OsDisk.sync_file(path)
         }
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

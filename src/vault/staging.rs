@@ -149,8 +149,7 @@ impl Vault {
                 return Ok(StagedEvidence::Partial { bytes: found.len() });
             }
             // A dead process wrote it; whether it still synced it nobody knows.
-            let failed = |source| VaultError::SyncFailed { path: part.clone(), source };
-            self.inner.disk.sync_file(&part).map_err(failed)?;
+            self.sync_file(&part)?;
             self.inner.disk.rename(&part, &raw).map_err(io_error("rename", &part))?;
         }
         // The rename may be as young as a process that died before its sync.

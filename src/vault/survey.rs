@@ -136,8 +136,7 @@ impl Vault {
     /// there, or a process that died before its sync.
     pub fn make_durable(&self, relative: &str) -> Result<(), VaultError> {
         let path = self.resolve(relative)?;
-        let failed = |source| VaultError::SyncFailed { path: path.clone(), source };
-        self.inner.disk.sync_file(&path).map_err(failed)?;
+        self.sync_file(&path)?;
         let below = path.ancestors().skip(1).take_while(|folder| *folder != self.inner.vault);
         below.chain([self.inner.vault.as_path()]).try_for_each(|folder| self.sync_dir(folder))
     }

@@ -1,12 +1,17 @@
 //! For each state in doubt: the process dies there, starts again, and the table of the failure
 //! cases holds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use roma_archived::catalog::Change;
 use roma_archived::lifecycle::{Archive, Deletion, Event};
 use roma_archived::model::ArchiveId;
 use roma_sim::knobs::Vintage;
 use roma_sim::{ContentSpec, JobState, Knobs};
 
+use crate::support::disk::Illegible;
 use crate::support::oracle::Excuses;
 use crate::support::world::{Setup, World};
 
@@ -163,6 +168,75 @@ async fn files_that_nobody_knows_are_moved_aside_and_kept() {
         .collect();
     kept.sort();
     assert_eq!(kept, [b"an unknown package".to_vec(), b"somebody's notes".to_vec()]);
+}
+
+/// A disk that reads no file of a dead process, as long as the switch is on.
+fn illegible() -> (Setup, Arc<AtomicBool>) {
+    let refuses = Arc::new(AtomicBool::new(true));
+    (Setup { disk: Arc::new(Illegible(refuses.clone())), ..Setup::default() }, refuses)
+}
+
+#[tokio::test]
+async fn a_file_of_nobody_that_cannot_be_read_stays_where_it_is() {
+    let (setup, refuses) = illegible();
+    let world = World::new(setup).await;
+    for place in ["staging/a999.raw", "staging/notes.txt", "vault/notes.txt"] {
+        std::fs::write(world.path(place), b"nobody's").unwrap();
+    }
+    let mut world = world.restart().await;
+    world.export().await;
+    world.settle().await;
+    world.live_through(Duration::from_hours(1)).await;
+    assert_eq!(world.states().await, ["stored"]);
+    assert!(world.path("staging/a999.raw").exists() && world.path("staging/notes.txt").exists());
+    assert!(world.path("vault/notes.txt").exists());
+    refuses.store(false, Ordering::SeqCst);
+    let mut world = world.restart().await;
+    world.live_through(Duration::from_hours(1)).await;
+    assert_eq!(std::fs::read_dir(world.path("quarantine")).unwrap().count(), 3);
+    world.check_oracle().await;
+}
+
+#[tokio::test]
+async fn a_download_that_cannot_be_looked_at_holds_up_nobody_else() {
+    let (setup, refuses) = illegible();
+    let mut world = World::new(setup).await;
+    let (archive, package) = ready(&mut world).await;
+    commit(&world, &archive, Event::DownloadStarted).await;
+    fetch_into_staging(&world, &package, archive.id, true).await;
+    let mut world = world.restart().await;
+    let other = world.job(JobState::Ready, ContentSpec::Assets);
+    world.watch(&other.job_id).await;
+    world.live_through(Duration::from_mins(15)).await;
+    assert_eq!(world.states().await, ["downloading", "stored"]);
+    refuses.store(false, Ordering::SeqCst);
+    world.settle().await;
+    assert_eq!(world.states().await, ["stored", "stored"]);
+    assert_eq!(world.simulator.world().ledger().gets(&package).len(), 1);
+    world.check_oracle().await;
+}
+
+#[tokio::test]
+async fn a_download_that_can_never_be_looked_at_is_a_failure_that_shows() {
+    let (setup, refuses) = illegible();
+    let mut world = World::new(setup).await;
+    let (archive, package) = ready(&mut world).await;
+    commit(&world, &archive, Event::DownloadStarted).await;
+    fetch_into_staging(&world, &package, archive.id, true).await;
+    let mut world = world.restart().await;
+    world.live_through(Duration::from_hours(2)).await;
+    // ROMA offers the package still, but what lies in staging may be the only copy one day.
+    assert_eq!(world.states().await, ["ready"]);
+    let error = world.archive(1).await.last_error.unwrap();
+    assert!(error.contains("cannot read"), "{error}");
+    let events = world.events(1).await;
+    assert!(events.contains(&"download_interrupted".to_owned()), "{events:?}");
+    assert_eq!(world.simulator.world().ledger().gets(&package).len(), 1);
+    refuses.store(false, Ordering::SeqCst);
+    world.settle().await;
+    assert_eq!(world.states().await, ["stored"]);
+    assert_eq!(world.simulator.world().ledger().gets(&package).len(), 1);
+    world.check_oracle().await;
 }
 
 #[tokio::test]

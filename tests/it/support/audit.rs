@@ -2,13 +2,14 @@
 //! and compares it with the server's own ledger. Everything must be at rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
 use roma_archived::model::{ArchiveId, Timestamp};
-use roma_archived::vault::{OsDisk, Vault};
+use roma_archived::vault::{Found, OsDisk, Vault};
 use roma_sim::{PackageRecord, Simulator};
 use serde_json::Value;
 
@@ -269,15 +270,16 @@ impl Look<'_> {
             .collect();
         let root = state_dir.join("vault");
         let mut unknown = Vec::new();
-        let walked = vault.walk_stored(&mut |path, _| {
-            let path = root.join(path);
+        let mut visit = |found: Found| {
+            let path = root.join(found.path);
             if !known.contains(&path) && !damaged.contains(&path) {
                 unknown.push(path);
             }
-        });
-        if let Err(error) = walked {
+            ControlFlow::Continue(())
+        };
+        vault.survey(&mut visit, &mut |error| {
             self.find(format!("the vault cannot be walked: {error:?}"));
-        }
+        });
         for path in unknown {
             self.find(format!("nobody knows {}", path.display()));
         }

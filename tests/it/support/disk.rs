@@ -1,11 +1,11 @@
-//! The real disk, with as much room as a test says.
+//! The real disk, with as much room as a test says, or with files that it refuses to read.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use roma_archived::vault::{Disk, DiskFile, OsDisk};
+use roma_archived::vault::{Disk, DiskFile, OsDisk, SyncFileError};
 
 /// A disk with this many bytes free.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Disk for Tight {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         OsDisk.create_new(path)
     }
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
         OsDisk.sync_file(path)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -63,5 +63,37 @@ impl Disk for Tight {
             }
         }
         Ok(self.free.load(Ordering::SeqCst).saturating_sub(taken))
+    }
+}
+
+/// A disk on which, while told so, no file of a dead process can be read to be made durable.
+#[derive(Debug)]
+pub(crate) struct Illegible(pub(crate) Arc<AtomicBool>);
+
+impl Disk for Illegible {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        OsDisk.create_new(path)
+    }
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        if self.0.load(Ordering::SeqCst) {
+            let source = io::Error::from_raw_os_error(5);
+            return Err(SyncFileError::Refused { action: "read", source });
+        }
+        OsDisk.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir(path)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        OsDisk.free_bytes(dir)
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-use roma_archived::vault::{Disk, DiskFile, OsDisk};
+use roma_archived::vault::{Disk, DiskFile, OsDisk, SyncFileError};
 use tokio::sync::Notify;
 
 use super::platter::Platter;
@@ -257,12 +257,12 @@ impl Shared {
     }
 
     /// A sync, which may fail only once for each file and process.
-    fn sync(
+    fn sync<T>(
         &self,
         word: &str,
         path: &Path,
-        operation: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<()> {
+        operation: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
         let what = format!("{word} {}", self.platter.short(path));
         {
             let mut state = self.state();
@@ -300,12 +300,17 @@ impl Disk for Worker {
         Ok(Box::new(FaultyFile { file, path, shared, position: 0, sought: true }))
     }
 
-    fn sync_file(&self, path: &Path) -> io::Result<()> {
-        self.0.sync("sync", path, || {
-            OsDisk.sync_file(path)?;
-            self.0.platter.file_synced(path);
-            Ok(())
-        })
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        let synced = self.0.sync("sync", path, || match OsDisk.sync_file(path) {
+            Ok(()) => {
+                self.0.platter.file_synced(path);
+                Ok(Ok(()))
+            }
+            Err(SyncFileError::Failed(error)) => Err(error),
+            // No sync was tried, so none has failed.
+            Err(refused) => Ok(Err(refused)),
+        });
+        synced.unwrap_or_else(|error| Err(SyncFileError::Failed(error)))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

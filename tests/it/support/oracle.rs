@@ -3,9 +3,11 @@
 //! of them alone.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
 use roma_archived::model::{ArchiveId, Sha256Digest, Timestamp};
+use roma_archived::vault::Found;
 use roma_sim::{PackageRecord, defaults};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -104,7 +106,11 @@ impl World {
             }
         }
         let mut files = Vec::new();
-        self.vault.walk_stored(&mut |path, _| files.push(self.path("vault").join(path))).unwrap();
+        let mut visit = |found: Found| {
+            files.push(self.path("vault").join(found.path));
+            ControlFlow::Continue(())
+        };
+        self.vault.survey(&mut visit, &mut |error| panic!("{error}"));
         files.sort();
         known.sort();
         assert_eq!(files, known, "the vault holds what the catalog knows");
