@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::lifecycle::Notice;
 use crate::model::Timestamp;
+use crate::roma::ClockOffset;
 
 /// A clock that differs from ROMA's by no more than this is right.
 pub(super) const TOLERANCE: Duration = Duration::from_mins(5);
@@ -15,6 +16,11 @@ const OVERSLEPT: Duration = Duration::from_mins(15);
 /// When ROMA does not answer for so long, the clock is believed: purges must not wait for ever for
 /// an instance that is gone.
 const PATIENCE: Duration = Duration::from_hours(1);
+/// What an instance said so long before the last answer of any still counts beside that: one whose
+/// own clock is wrong must not speak for all as soon as the others are silent for a while.
+const RECENT: Duration = Duration::from_hours(24);
+/// A change of mind is told so long after the last one.
+const TOLD_APART: Duration = Duration::from_mins(5);
 
 /// How the clock moved since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +42,13 @@ pub(super) struct ClockWatch {
     /// Since when nothing confirms it.
     unconfirmed_since: Timestamp,
     doubted: bool,
+    /// When a doubt, or its end, was told last.
+    told_at: Option<Timestamp>,
 }
 
 impl ClockWatch {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { last: now, wake: now, unconfirmed_since: now, doubted: false }
+        Self { last: now, wake: now, unconfirmed_since: now, doubted: false, told_at: None }
     }
 
     /// Looks at the clock. After any move but an ordinary one, what ROMA said of it before is void.
@@ -57,6 +65,7 @@ impl ClockWatch {
         self.wake = now;
         if moved != Move::Ordinary {
             self.unconfirmed_since = now;
+            self.told_at = None;
         }
         moved
     }
@@ -76,19 +85,27 @@ impl ClockWatch {
     }
 
     /// What is to be recorded: that a doubt has come up, or is over.
-    pub(super) fn notice(&mut self, offset_ms: Option<i64>) -> Option<Notice> {
-        match (doubt(offset_ms), self.doubted) {
-            (Some(message), false) => {
-                self.doubted = true;
-                Some(Notice::ClockDoubted { message })
-            }
-            (None, true) if offset_ms.is_some() => {
-                self.doubted = false;
-                Some(Notice::ClockTrusted)
-            }
-            _ => None,
+    pub(super) fn notice(&mut self, offset_ms: Option<i64>, now: Timestamp) -> Option<Notice> {
+        let notice = match (doubt(offset_ms), self.doubted) {
+            (Some(message), false) => Notice::ClockDoubted { message },
+            (None, true) if offset_ms.is_some() => Notice::ClockTrusted,
+            _ => return None,
+        };
+        if self.told_at.is_some_and(|told| now.since(told) < TOLD_APART) {
+            return None;
         }
+        self.told_at = Some(now);
+        self.doubted = !self.doubted;
+        Some(notice)
     }
+}
+
+/// How far ROMA's clock is ahead of ours: as the instance says that agrees best with ours. Several
+/// clocks do not agree by chance, so one that does is enough.
+pub(super) fn best(offsets: &[ClockOffset]) -> Option<i64> {
+    let last = offsets.iter().map(|offset| offset.noted_at).max()?;
+    let recent = offsets.iter().filter(|offset| last.since(offset.noted_at) <= RECENT);
+    recent.map(|offset| offset.millis).min_by_key(|millis| millis.unsigned_abs())
 }
 
 /// Why a clock that differs from ROMA's so much must not decide what is old.
@@ -131,11 +148,42 @@ mod tests {
     #[test]
     fn a_doubt_is_told_once_and_so_is_its_end() {
         let mut watch = ClockWatch::new(at(0));
-        assert_eq!(watch.notice(None), None);
-        assert!(matches!(watch.notice(Some(400_000)), Some(Notice::ClockDoubted { .. })));
-        assert_eq!(watch.notice(Some(400_000)), None);
-        assert_eq!(watch.notice(None), None, "silence ends no doubt");
-        assert_eq!(watch.notice(Some(0)), Some(Notice::ClockTrusted));
-        assert_eq!(watch.notice(Some(0)), None);
+        assert_eq!(watch.notice(None, at(0)), None);
+        assert!(matches!(watch.notice(Some(400_000), at(0)), Some(Notice::ClockDoubted { .. })));
+        assert_eq!(watch.notice(Some(400_000), at(9)), None);
+        assert_eq!(watch.notice(None, at(9)), None, "silence ends no doubt");
+        assert_eq!(watch.notice(Some(0), at(9)), Some(Notice::ClockTrusted));
+        assert_eq!(watch.notice(Some(0), at(9)), None);
+    }
+
+    #[test]
+    fn a_clock_that_comes_and_goes_floods_nothing() {
+        let mut watch = ClockWatch::new(at(0));
+        let passes = (0..60).map(|minute| (minute, Some(minute % 2 * 400_000)));
+        let told = passes.filter_map(|(minute, offset)| watch.notice(offset, at(minute))).count();
+        assert!((2..=12).contains(&told), "{told}");
+        // After the clock was set, all begins anew.
+        let before = watch.doubted;
+        watch.look(at(-100));
+        let other = if before { 0 } else { 400_000 };
+        assert!(watch.notice(Some(other), at(-100)).is_some());
+    }
+
+    #[test]
+    fn one_instance_that_agrees_is_enough_and_a_sick_one_speaks_for_no_other() {
+        let offset = |millis, minute| ClockOffset { millis, noted_at: at(minute) };
+        assert_eq!(best(&[]), None);
+        assert!(doubt(best(&[offset(-400_000, 0)])).is_some());
+        // Whoever answered last.
+        for (sick, well) in [(0, 10), (10, 0), (1_000, 0)] {
+            let offsets = [offset(400_000, sick), offset(-2_000, well)];
+            assert_eq!(best(&offsets), Some(-2_000));
+        }
+        assert!(doubt(best(&[offset(400_000, 0), offset(-500_000, 1)])).is_some());
+        // What was right long ago confirms nothing against an answer of today.
+        assert!(doubt(best(&[offset(0, 0), offset(400_000, 3_000)])).is_some());
+        // But an old answer alone is not forgotten.
+        assert_eq!(best(&[offset(1, 0)]), Some(1));
+        assert!(doubt(best(&[offset(i64::MIN, 0)])).is_some());
     }
 }

@@ -218,7 +218,7 @@ impl Engine {
         let moved = self.clock.look(now);
         if moved != Move::Ordinary {
             tracing::warn!(%now, ?moved, "the clock was set, or the machine slept");
-            self.shell.roma.forget_clock();
+            self.shell.roma.forget_clocks();
         }
         if moved == Move::Back {
             self.forget_far_moments(now);
@@ -264,7 +264,7 @@ impl Engine {
     /// Records what concerns no single archive.
     async fn record_notices(&mut self, now: Timestamp) -> Result<(), EngineError> {
         let mut notices = self.shell.breakers().take_notices();
-        notices.extend(self.clock.notice(self.shell.roma.clock_offset_ms()));
+        notices.extend(self.clock.notice(self.shell.clock_offset_ms(), now));
         if notices.is_empty() {
             return Ok(());
         }

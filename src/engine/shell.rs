@@ -96,7 +96,12 @@ impl Shell {
 
     /// Why our clock must not decide what is old, as far as ROMA has said.
     pub(super) fn clock_doubt(&self) -> Option<String> {
-        clockwatch::doubt(self.roma.clock_offset_ms())
+        clockwatch::doubt(self.clock_offset_ms())
+    }
+
+    /// How far ROMA's clock is ahead of ours, if it has said so.
+    pub(super) fn clock_offset_ms(&self) -> Option<i64> {
+        clockwatch::best(&self.roma.clock_offsets())
     }
 
     /// Records that `event` happened. A loss opens its replacement in the same transaction.

@@ -1,7 +1,7 @@
 //! Reads answers: bounded bodies, errors of any shape, the server's wishes and its clock.
 
 use std::io::Read;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
@@ -229,33 +229,41 @@ fn http_date(text: &str) -> Option<Timestamp> {
     )
 }
 
-/// How far the server's clock is ahead of ours, as last seen.
-#[derive(Debug)]
-pub(super) struct ClockOffset(AtomicI64);
+/// How far an instance's clock was ahead of ours, and when it said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// In milliseconds.
+    pub millis: i64,
+    /// By our clock.
+    pub noted_at: Timestamp,
+}
 
-impl ClockOffset {
-    const UNSEEN: i64 = i64::MIN;
+/// What the last answer of one instance said of the time.
+#[derive(Debug, Default)]
+pub(super) struct ServerClock(Mutex<Option<ClockOffset>>);
 
-    pub(super) const fn new() -> Self {
-        Self(AtomicI64::new(Self::UNSEEN))
-    }
-
+impl ServerClock {
     /// Notes the `Date` of an answer that arrived at about `now`.
     pub(super) fn note(&self, headers: &HeaderMap, now: Timestamp) {
         if let Some(date) = date(headers) {
-            let offset = date.as_millis().saturating_sub(now.as_millis());
-            self.0.store(offset.max(Self::UNSEEN + 1), Ordering::Relaxed);
+            let millis = date.as_millis().saturating_sub(now.as_millis());
+            *self.last() = Some(ClockOffset { millis, noted_at: now });
         }
     }
 
     /// As before the first answer.
     pub(super) fn forget(&self) {
-        self.0.store(Self::UNSEEN, Ordering::Relaxed);
+        *self.last() = None;
     }
 
-    /// In milliseconds; `None` before the first answer.
-    pub(super) fn millis(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|offset| *offset != Self::UNSEEN)
+    /// `None` before the first answer.
+    pub(super) fn offset(&self) -> Option<ClockOffset> {
+        *self.last()
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<ClockOffset>> {
+        // It is replaced as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

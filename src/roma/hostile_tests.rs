@@ -216,8 +216,7 @@ proptest! {
             }
         }
         let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
-        let offset = super::answer::ClockOffset::new();
-        offset.note(&headers, now);
+        super::answer::ServerClock::default().note(&headers, now);
         let retry_after_ms = retry_after(&headers, now);
         for class in [FailureClass::Transient, FailureClass::Throttled, FailureClass::Busy] {
             let mut failure = Failure::new(class, Effect::NotDone, "429");
@@ -320,6 +319,7 @@ fn target() -> Target {
     };
     Target {
         name: "prod".parse().unwrap(),
+        clock: super::answer::ServerClock::default(),
         session: std::sync::Arc::new(Session::new(&account)),
         endpoint: "https://roma.example:8443".parse().unwrap(),
         project_id: "project".to_owned(),

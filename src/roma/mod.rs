@@ -21,6 +21,7 @@ pub mod secret;
 mod session;
 mod wire;
 
+pub use answer::ClockOffset;
 pub use download::PackageStream;
 pub use error::{Call, ErrorCode, RomaError, Speaker, classify, shorten};
 pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_body};
@@ -28,7 +29,7 @@ pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_bo
 use crate::lifecycle::{Effect, FailureClass};
 use crate::model::{JobId, Name, PackageId, Scope, Timestamp};
 use crate::settings::{Account, Instance, Limits, Tls};
-use answer::ClockOffset;
+use answer::ServerClock;
 use session::Session;
 
 const USER_AGENT: &str = concat!("roma-archived/", env!("CARGO_PKG_VERSION"));
@@ -70,12 +71,12 @@ pub struct Roma {
     request_timeout: Duration,
     max_package_bytes: u64,
     instances: HashMap<Name, Target>,
-    offset: ClockOffset,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Target {
     name: Name,
+    clock: ServerClock,
     session: std::sync::Arc<Session>,
     endpoint: Url,
     project_id: String,
@@ -103,6 +104,7 @@ impl Roma {
                 instance.name.clone(),
                 Target {
                     name: instance.name.clone(),
+                    clock: ServerClock::default(),
                     session: session.clone(),
                     endpoint: instance.endpoint.clone(),
                     project_id: instance.project_id.clone(),
@@ -121,18 +123,17 @@ impl Roma {
             request_timeout: limits.request_timeout,
             max_package_bytes: limits.max_package_bytes,
             instances: targets,
-            offset: ClockOffset::new(),
         })
     }
 
-    /// How far ROMA's clock is ahead of ours in milliseconds, as its last answer said.
-    pub fn clock_offset_ms(&self) -> Option<i64> {
-        self.offset.millis()
+    /// How far the clock of each instance is ahead of ours, as its last answer said.
+    pub fn clock_offsets(&self) -> Vec<ClockOffset> {
+        self.instances.values().filter_map(|target| target.clock.offset()).collect()
     }
 
-    /// Our clock was set: what ROMA's said of it before means nothing any more.
-    pub fn forget_clock(&self) {
-        self.offset.forget();
+    /// Our clock was set: what any instance said of it before means nothing any more.
+    pub fn forget_clocks(&self) {
+        self.instances.values().for_each(|target| target.clock.forget());
     }
 
     /// Starts a job (contract 1).
@@ -274,7 +275,7 @@ impl Roma {
             .header("X-Auth-Token", sensitive(call, &token)?)
             .header(ACCEPT_ENCODING, "identity");
         let response = request.send().await.map_err(|error| RomaError::transport(call, error))?;
-        self.offset.note(response.headers(), now);
+        target.clock.note(response.headers(), now);
         if response.status().is_success() {
             target.session.accepted(&target.name);
             return Ok((response, token));

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roma_archived::catalog::{Access, Catalog};
-use roma_archived::clock::Clock;
+use roma_archived::clock::{Clock, ManualClock};
+use roma_archived::roma::Roma;
 use roma_archived::service::{self, Options};
+use roma_archived::settings::{Account, Auth, Instance, Limits, SecretPlace, Tls};
 use roma_archived::vault::OsDisk;
-use roma_sim::{ContentSpec, Endpoint, Fault, JobState, SimOptions, Simulator, defaults};
+use roma_sim::{ContentSpec, Endpoint, Fault, JobState, SimClock, SimOptions, Simulator, defaults};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::binary::{config, run};
-use crate::support::world::{Setup, World};
+use crate::support::world::{START, Setup, World, name};
 
 #[tokio::test]
 async fn an_instance_that_fails_again_and_again_is_paused_and_tried() {
@@ -35,6 +37,42 @@ async fn an_instance_that_fails_again_and_again_is_paused_and_tried() {
     assert_eq!(world.states().await, vec!["stored"; 20]);
     assert_eq!(world.column(notices).await.last().unwrap(), "instance_resumed");
     world.check_oracle().await;
+}
+
+/// A server whose clock is wrong says nothing about what the others say.
+#[tokio::test]
+async fn each_instance_has_its_own_clock() {
+    let clock = ManualClock::new(START.parse().unwrap());
+    let now = clock.now();
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), defaults::TOKEN).unwrap();
+    let auth = Auth::Token { token: SecretPlace::File(token.path().to_owned()) };
+    let account = Account { name: name("ops"), auth };
+    let mut simulators = Vec::new();
+    let mut instances = Vec::new();
+    for (instance, wrong_by_ms) in [("well", 0), ("sick", 86_400_000)] {
+        let time = clock.clone();
+        let lapse = Arc::new(move || time.now().as_millis() + wrong_by_ms);
+        let options = SimOptions { clock: SimClock::from_fn(lapse), ..SimOptions::default() };
+        let simulator = Simulator::start(options).await.unwrap();
+        instances.push(Instance {
+            name: name(instance),
+            account: name("ops"),
+            endpoint: simulator.url().parse().unwrap(),
+            project_id: defaults::PROJECT_ID.to_owned(),
+            instance_id: defaults::INSTANCE_ID.to_owned(),
+        });
+        simulators.push(simulator);
+    }
+    let roma = Roma::new(&[account], &instances, &Limits::default(), &Tls::default()).unwrap();
+    for instance in ["well", "sick"] {
+        roma.list_apps(&name(instance), now).await.unwrap();
+    }
+    let mut offsets: Vec<i64> = roma.clock_offsets().iter().map(|o| o.millis / 1_000).collect();
+    offsets.sort_unstable();
+    assert_eq!(offsets, [0, 86_400]);
+    roma.forget_clocks();
+    assert_eq!(roma.clock_offsets(), []);
 }
 
 /// A second instance, on a server of its own.
