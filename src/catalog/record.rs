@@ -93,7 +93,8 @@ pub struct Adoption {
     pub instance: Name,
     /// The job.
     pub job: JobId,
-    /// Also if it was adopted before and taken for lost: the new archive replaces the lost one.
+    /// Also if it is known and was taken for lost: the new archive replaces the lost one, unless
+    /// another does so already.
     pub again: bool,
 }
 

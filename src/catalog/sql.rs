@@ -59,6 +59,9 @@ WHERE instance = ? AND package_id = ? AND id <> ? AND state <> 'lost'";
 pub(super) const SELECT_BY_JOB: &str = "\
 SELECT * FROM internal_archive WHERE instance = ? AND job_id = ? ORDER BY id DESC LIMIT 1";
 
+pub(super) const SELECT_IS_REPLACED: &str = "\
+SELECT EXISTS (SELECT 1 FROM internal_archive WHERE replaces = ?)";
+
 pub(super) const INSERT_EVENT: &str = "\
 INSERT INTO internal_event (at_ms, archive_id, snapshot_id, event, from_state, to_state, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?)";

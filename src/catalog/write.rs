@@ -201,7 +201,13 @@ async fn adopt(
     let known = known.as_ref().map(row::archive).transpose()?;
     let lost = match known {
         Some(archive) if adoption.again && archive.state.word() == StateWord::Lost => {
-            Some(archive.id)
+            // Its scope may have been exported again already: then it has an heir.
+            let replaced: bool = sqlx::query_scalar(sql::SELECT_IS_REPLACED)
+                .bind(archive.id.0)
+                .fetch_one(&mut *db)
+                .await
+                .map_err(failed)?;
+            (!replaced).then_some(archive.id)
         }
         Some(archive) => return Ok(Adopted::Known(archive)),
         None => None,

@@ -140,6 +140,32 @@ async fn a_lost_watched_job_is_asked_about_once_more_when_a_person_says_so() {
     world.check_oracle().await;
 }
 
+/// A lost part of an export has been exported again already when a person asks for the first job.
+#[tokio::test]
+async fn a_lost_part_that_was_made_good_can_be_watched_all_the_same() {
+    let mut world = World::new(Setup::default()).await;
+    for _ in 0..3 {
+        let unknown = Fault::Status {
+            code: 404,
+            error_code: Some("ROMA.00000101".to_owned()),
+            body: None,
+            retry_after: None,
+            content_type: None,
+        };
+        world.simulator.world().script(Endpoint::Job, unknown);
+    }
+    world.export().await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost", "stored"]);
+    let job = world.column("SELECT job_id FROM archives WHERE id = 1").await.remove(0);
+    world.watch_again(&job).await;
+    world.settle().await;
+    assert_eq!(world.states().await, ["lost", "stored", "stored"]);
+    let replaces = world.column("SELECT replaces FROM archives ORDER BY id").await;
+    assert_eq!(replaces, ["null", "1", "null"]);
+    world.check_oracle().await;
+}
+
 #[tokio::test]
 async fn a_server_that_shows_what_it_was_sent_gives_no_secret_away() {
     let mut world = World::new(Setup::default()).await;
