@@ -4,7 +4,7 @@
 //!
 //! It must never hold anything worth keeping, never take room that downloads were promised, and is
 //! no reason to fail: where it cannot be made the daemon works without it. A crash leaves it there
-//! or not; both are fine.
+//! or not, whole or not; all are fine, because one that is too short is filled anew.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,14 +24,18 @@ impl Vault {
     /// be free. The answer is whether it is there now.
     pub fn fill_reserve(&self, besides: u64) -> Result<bool, VaultError> {
         let path = self.reserve_path();
-        if examine(&path)?.is_some() {
-            return Ok(true);
-        }
         let folder = &self.inner.staging;
         let failed = io_error("ask for the size of the disk of", folder);
         let size = rustix::fs::statvfs(folder).map_err(|error| failed(error.into()))?;
         let whole = size.f_blocks.saturating_mul(size.f_frsize);
         let bytes = (whole / PART_OF_DISK).clamp(SMALLEST, LARGEST);
+        if let Some(found) = examine(&path)? {
+            // Its length says how much of it was filled; where zeros are compressed, blocks do not.
+            if found.len() >= bytes {
+                return Ok(true);
+            }
+            let _ = self.release_reserve();
+        }
         let free = self.free_bytes()?;
         if free < bytes.saturating_mul(4).saturating_add(besides) {
             return Ok(false);
@@ -78,5 +82,16 @@ mod tests {
         assert!(vault.release_reserve().unwrap());
         assert!(!vault.fill_reserve(u64::MAX).unwrap(), "there is not so much room");
         assert!(!directory.path().join("reserve").exists());
+    }
+
+    #[test]
+    fn one_that_a_crash_left_empty_is_filled() {
+        let directory = tempfile::tempdir().unwrap();
+        let vault = Vault::open(directory.path(), Arc::new(OsDisk)).unwrap();
+        std::fs::write(directory.path().join("reserve"), "").unwrap();
+        assert!(vault.fill_reserve(0).unwrap());
+        let found = directory.path().join("reserve").metadata().unwrap();
+        assert!(found.len() >= SMALLEST && found.blocks() * 512 >= found.len(), "{found:?}");
+        assert!(vault.fill_reserve(u64::MAX).unwrap());
     }
 }
