@@ -5,7 +5,7 @@
 use tokio::task::AbortHandle;
 
 use super::assignment::account_is_free;
-use super::task::{Finished, Task};
+use super::task::{Finished, Running, Task};
 use super::{Engine, planning, step, sweep};
 use crate::catalog::UnplannedSnapshot;
 use crate::lifecycle::{Archive, Step};
@@ -20,14 +20,14 @@ const PLANNINGS: usize = 4;
 
 impl Engine {
     pub(super) fn start_plannings(&mut self, now: Timestamp) {
-        while self.has_room()
-            && self.running.count(|task| matches!(task, Task::Planning(..))) < PLANNINGS
-        {
+        while self.has_room() {
             let breakers = self.shell.breakers();
             let may_start =
                 |s: &UnplannedSnapshot| s.not_before <= now && breakers.allows(&s.instance, now);
-            let Some(place) = self.to_plan.iter().position(may_start) else { return };
+            let instances = self.assignment.accounts.len();
+            let next = next_to_plan(&self.to_plan, &self.running, instances, may_start);
             drop(breakers);
+            let Some(place) = next else { return };
             let snapshot = self.to_plan.swap_remove(place);
             let export = self
                 .assignment
@@ -94,7 +94,7 @@ impl Engine {
     /// The archive whose step is to be started next, if there is one.
     fn take_due(&mut self, step: Step, room: (usize, usize), now: Timestamp) -> Option<Archive> {
         let (accounts, running) = (&self.assignment.accounts, &self.running);
-        let offset = self.shell.roma.clock_offset_ms();
+        let offset = self.shell.clock_offset_ms();
         // Room that is short is no matter of time.
         let may_purge = self.space.is_short() || self.clock.is_trusted(offset, now);
         let breakers = self.shell.breakers();
@@ -104,7 +104,8 @@ impl Engine {
                 Step::Purge if !may_purge => None,
                 Step::Pack | Step::Purge | Step::Delete => Some(0),
                 Step::Poll | Step::Download if allowed() => {
-                    running.share(step, instance, room, accounts.len())
+                    let same = |task: &Task| matches!(task, Task::Step(s, ..) if *s == step);
+                    running.share(same, instance, room, accounts.len())
                 }
                 Step::Request if allowed() && account_is_free(agenda, accounts, instance) => {
                     Some(0)
@@ -137,5 +138,61 @@ impl Engine {
             self.shell.breakers().end(instance);
         }
         Some(task)
+    }
+}
+
+/// The place of the snapshot whose scope is to be read next: of the instance with the fewest such
+/// calls under way, so that one that answers slowly does not hold up the runs of the others.
+fn next_to_plan(
+    to_plan: &[UnplannedSnapshot],
+    running: &Running,
+    instances: usize,
+    may_start: impl Fn(&UnplannedSnapshot) -> bool,
+) -> Option<usize> {
+    let is_planning = |task: &Task| matches!(task, Task::Planning(..));
+    let free = PLANNINGS.saturating_sub(running.count(is_planning));
+    if free == 0 {
+        return None;
+    }
+    let candidates = to_plan.iter().enumerate().filter(|(_, snapshot)| may_start(snapshot));
+    let ranked = candidates.filter_map(|(place, snapshot)| {
+        let share = running.share(is_planning, &snapshot.instance, (free, PLANNINGS), instances);
+        Some((share?, place))
+    });
+    ranked.min().map(|(_, place)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Name, SnapshotId};
+
+    #[test]
+    fn a_slow_instance_with_many_exports_leaves_room_for_the_runs_of_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let snapshot = |id, instance: &str| UnplannedSnapshot {
+            id: SnapshotId(id),
+            instance: instance.parse().unwrap(),
+            export: "nightly".parse().unwrap(),
+            taken_at: Timestamp::EARLIEST,
+            attempts: 0,
+            not_before: Timestamp::EARLIEST,
+        };
+        let mut to_plan: Vec<_> = (1..=4).map(|id| snapshot(id, "slow")).collect();
+        let mut running = Running::default();
+        let mut start = |to_plan: &mut Vec<UnplannedSnapshot>| -> Option<Name> {
+            let place = next_to_plan(to_plan, &running, 2, |_| true)?;
+            let next = to_plan.swap_remove(place);
+            let task = Task::Planning(next.id, next.instance.clone());
+            running.add(runtime.spawn(async {}).id(), task);
+            Some(next.instance)
+        };
+        for _ in 0..3 {
+            assert_eq!(start(&mut to_plan).unwrap().as_str(), "slow");
+        }
+        assert_eq!(start(&mut to_plan), None, "one is kept free");
+        to_plan.push(snapshot(5, "well"));
+        assert_eq!(start(&mut to_plan).unwrap().as_str(), "well");
+        assert_eq!(start(&mut to_plan), None);
     }
 }

@@ -75,23 +75,20 @@ impl Running {
         self.tasks.values().filter(|task| which(task)).count()
     }
 
-    /// Whether `instance` may take one more of the `free` slots for this step, and how many it has:
+    /// Whether `instance` may take one more of the `free` slots for such calls, and how many it has:
     /// whoever has the fewest comes first. As long as others have none, some slots stay free for
     /// them, at most half of all: an instance that answers slowly must not hold up the rest.
     pub(super) fn share(
         &self,
-        step: Step,
+        which: impl Fn(&Task) -> bool,
         instance: &Name,
         (free, limit): (usize, usize),
         instances: usize,
     ) -> Option<usize> {
         let mut each: HashMap<&Name, usize> = HashMap::new();
-        for task in self.tasks.values() {
-            if let Task::Step(s, _, name) = task
-                && *s == step
-            {
-                *each.entry(name).or_default() += 1;
-            }
+        let such = self.tasks.values().filter(|task| which(task));
+        for name in such.filter_map(Task::calls) {
+            *each.entry(name).or_default() += 1;
         }
         let own = each.get(instance).copied().unwrap_or(0);
         let without = instances.saturating_sub(each.len()).min(limit / 2);
@@ -110,7 +107,7 @@ mod tests {
         let mut started = 0;
         loop {
             let free = limit - running.tasks.len();
-            let share = running.share(Step::Download, &name, (free, limit), instances);
+            let share = running.share(|_| true, &name, (free, limit), instances);
             if free == 0 || share.is_none() {
                 return started;
             }
