@@ -1,5 +1,5 @@
 //! One step of one archive: commit the intent, perform the effect, commit the fact. Each function
-//! says what a crash in its gaps leaves behind; recovery in `mod.rs` is the other half.
+//! says what a crash in its gaps leaves behind; `recovery.rs` is the other half.
 
 use std::sync::Arc;
 use std::time::Duration;

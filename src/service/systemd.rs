@@ -1,5 +1,6 @@
 //! Speaks to systemd, when it listens: READY, STATUS, WATCHDOG, STOPPING. Elsewhere every call
-//! does nothing. The watchdog is fed by the work loop only, so that a loop that hangs is noticed.
+//! does nothing. The watchdog is fed by the work loop only, so that a loop that hangs is noticed; also
+//! while that loop waits for the catalog to find room, which is no hanging.
 
 use std::time::Duration;
 
