@@ -75,9 +75,9 @@ impl Running {
         self.tasks.values().filter(|task| which(task)).count()
     }
 
-    /// Whether `instance` may take one more of the `free` slots for such calls, and how many it has:
-    /// whoever has the fewest comes first. As long as others have none, some slots stay free for
-    /// them, at most half of all: an instance that answers slowly must not hold up the rest.
+    /// Whether `instance` may take one more of the `free` slots for such calls, and how many it
+    /// has: whoever has the fewest comes first. As long as others have none, some slots stay free
+    /// for them, at most half of all: an instance that answers slowly must not hold up the rest.
     pub(super) fn share(
         &self,
         which: impl Fn(&Task) -> bool,

@@ -1,6 +1,6 @@
 //! Speaks to systemd, when it listens: READY, STATUS, WATCHDOG, STOPPING. Elsewhere every call
-//! does nothing. The watchdog is fed by the work loop only, so that a loop that hangs is noticed; also
-//! while that loop waits for the catalog to find room, which is no hanging.
+//! does nothing. The watchdog is fed by the work loop only, so that a loop that hangs is noticed.
+//! A loop that waits for the catalog to find room does not hang, and goes on feeding it.
 
 use std::time::Duration;
 
