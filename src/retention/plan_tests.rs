@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 
 use jiff::{Span, ToSpan as _};
@@ -605,13 +607,13 @@ fn three_years_of_snapshots_leave_what_the_book_says() {
         let taken_at = times[usize::try_from(verdict.id.0 - 1).unwrap()].to_jiff();
         let local = taken_at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %:z %a");
         if verdict.keep {
-            text += &format!("keep {local}  {}\n", verdict.words());
+            writeln!(text, "keep {local}  {}", verdict.words()).unwrap();
         } else {
             *gone.entry(verdict.words()).or_default() += 1;
         }
     }
     for (why, count) in gone {
-        text += &format!("delete {count:>4}  {why}\n");
+        writeln!(text, "delete {count:>4}  {why}").unwrap();
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/retention/three_years.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
