@@ -157,7 +157,7 @@ async fn finish(
     let Staged { content: raw, format, flaw } = staged;
     if let Some(flaw) = flaw {
         tracing::warn!(archive.id = %archive.id, flaw,
-            "the package came whole but does not look whole; it is kept as it came");
+            "the package is kept as it came");
     }
     let remarks = Remarks { flaw: flaw.map(ToOwned::to_owned), ..remarks };
     shell.record(archive, Event::DownloadFinished { raw, format, adopted, remarks }).await

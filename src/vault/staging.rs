@@ -22,6 +22,8 @@ use crate::model::{ArchiveId, Content, Format};
 
 /// How often a full disk is tried again.
 const LOOK: Duration = Duration::from_millis(100);
+/// What cannot be known of JSON whose end nobody saw. Nothing that means anything is missing.
+const MAYBE_SHORTER: &str = "nobody saw its end: white space there may be missing";
 /// As many bytes as tell the formats apart.
 const FIRST_BYTES: usize = 8;
 
@@ -32,7 +34,7 @@ pub struct Staged {
     pub content: Content,
     /// What it looks like.
     pub format: Format,
-    /// What does not look whole about it: then the format is none in particular.
+    /// What does not look whole about it, or is not known to be.
     pub flaw: Option<&'static str>,
 }
 
@@ -142,7 +144,8 @@ impl Vault {
     /// when this says `Whole`, the package is durable as `a34.raw`. Reads the file once or twice.
     pub fn inspect_staged(&self, id: ArchiveId) -> Result<StagedEvidence, VaultError> {
         let raw = self.staged_path(id, StagedKind::Raw);
-        if examine(&raw)?.is_none() {
+        let is_unfinished = examine(&raw)?.is_none();
+        if is_unfinished {
             let part = self.staged_path(id, StagedKind::Part);
             let Some(found) = examine(&part)? else { return Ok(StagedEvidence::Nothing) };
             if !whole::is_whole(&part).map_err(io_error("read", &part))? {
@@ -154,7 +157,11 @@ impl Vault {
         }
         // The rename may be as young as a process that died before its sync.
         self.sync_dir(&self.inner.staging)?;
-        measure_staged(&raw).map(StagedEvidence::Whole).map_err(io_error("read", &raw))
+        let mut staged = measure_staged(&raw).map_err(io_error("read", &raw))?;
+        if is_unfinished && staged.format == Format::Json {
+            staged.flaw = staged.flaw.or(Some(MAYBE_SHORTER));
+        }
+        Ok(StagedEvidence::Whole(staged))
     }
 
     /// Removes whatever staging holds of `id`: only once the package is recorded as stored, or

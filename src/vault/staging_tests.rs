@@ -34,6 +34,26 @@ sync_dir staging";
     assert_eq!(bench.disk.take_log(), golden);
 }
 
+/// Of JSON that was taken over from an unfinished transfer it is told what cannot be known.
+#[test]
+fn json_whose_end_nobody_saw_may_lack_white_space() {
+    for (body, flaw) in [(&b"{\"apps\":[1]}"[..], true), (b"PK\x05\x06".as_slice(), false)] {
+        let bench = Bench::new();
+        let mut body = body.to_vec();
+        if !flaw {
+            body.resize(22, 0);
+        }
+        let mut receiver = bench.vault.receive(ID).unwrap();
+        receiver.write(&body).unwrap();
+        drop(receiver);
+        let StagedEvidence::Whole(staged) = bench.vault.inspect_staged(ID).unwrap() else {
+            panic!("{body:?}")
+        };
+        assert_eq!(staged.content, content(&body));
+        assert_eq!(staged.flaw.is_some(), flaw, "{staged:?}");
+    }
+}
+
 /// What a refused write left behind is written over, and not a byte is missing.
 #[test]
 fn a_full_disk_in_the_middle_of_a_body_is_waited_for() {

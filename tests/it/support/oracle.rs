@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use roma_archived::lifecycle::{Archive, Event, Milestones, State, StateWord};
-use roma_archived::model::{ArchiveId, Sha256Digest, Timestamp};
+use roma_archived::lifecycle::{Archive, Event, Holding, Milestones, State, StateWord};
+use roma_archived::model::{ArchiveId, Format, Sha256Digest, Timestamp};
 use roma_archived::vault::Found;
 use roma_sim::{PackageRecord, defaults};
 use serde_json::Value;
@@ -92,8 +92,9 @@ impl World {
             let Some(held) = archive.state.holding() else { continue };
             let package = held.offer.package.as_str();
             let recorded = self.simulator.world().ledger().package(package).unwrap().clone();
-            let sha256 = held.raw.sha256.to_string();
-            assert_eq!(sha256, recorded.sha256(), "{archive:?} of {:?}", recorded.gets);
+            if held.raw.sha256.to_string() != recorded.sha256() {
+                assert!(self.lacks_white_space(held, &recorded), "{archive:?} {recorded:?}");
+            }
             let path = self.vault.stored_path(&held.file);
             match archive.state.word() {
                 StateWord::Stored | StateWord::Trashed => {
@@ -116,6 +117,15 @@ impl World {
         assert_eq!(files, known, "the vault holds what the catalog knows");
         let staged = self.vault.list_staged().unwrap();
         assert!(staged.ours.is_empty() && staged.foreign.is_empty(), "{staged:?}");
+    }
+
+    /// JSON that a power cut left without the white space at its end is taken for whole.
+    fn lacks_white_space(&self, held: &Holding, recorded: &PackageRecord) -> bool {
+        let mut bytes = Vec::new();
+        self.vault.extract(&held.file, held.raw, &mut bytes).unwrap();
+        bytes.resize(usize::try_from(recorded.bytes()).unwrap().max(bytes.len()), b' ');
+        let padded = Sha256Digest(Sha256::digest(&bytes).into());
+        held.file.format == Format::Json && padded.to_string() == recorded.sha256()
     }
 
     /// What the server served whole is stored once, or a visible loss with an excuse.
