@@ -152,6 +152,10 @@ pub struct ImportRecord {
     pub sha256: String,
     /// `AddNew` or `Merge`.
     pub mode: String,
+    /// `prefix`, as asked for.
+    pub prefix: Option<String>,
+    /// `datasource_overwrite`, as asked for.
+    pub datasource_overwrite: Option<String>,
     /// The job that was started.
     pub job_id: String,
 }

@@ -2,7 +2,7 @@
 
 use super::pins::{Pin, Unpin};
 use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
-use crate::lifecycle::{Archive, Notice};
+use crate::lifecycle::{Archive, Notice, SnapshotEvent};
 use crate::model::SnapshotId;
 
 /// What can be written. Cloned, because a transaction that found no room is tried again.
@@ -15,6 +15,8 @@ pub(super) enum Operation {
     ConfigureExports(Vec<ExportRecord>),
     NoteVerdicts(Vec<VerdictNote>),
     Notify(Vec<Notice>),
+    /// What happened to a snapshot without changing it.
+    NoteSnapshot(SnapshotId, Box<SnapshotEvent>),
     Pin(Pin),
     Unpin(Unpin),
     /// Brings the snapshot of this pin back from the trash, and pins it.

@@ -134,6 +134,16 @@ impl Catalog {
         }
     }
 
+    /// Records what was done with a snapshot, which stays as it is.
+    pub async fn note_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        event: SnapshotEvent,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(Operation::NoteSnapshot(snapshot, Box::new(event)), at).await.map(drop)
+    }
+
     /// Brings all of a snapshot back that lies in the trash, and pins it in the same moment, for
     /// retention would decide again as before. The answer holds what came back, and the pin that
     /// holds it now: an older one of this name that holds for longer stays.
@@ -218,6 +228,17 @@ pub(super) async fn unpin(
     };
     subject.record(db, &event, at, journal).await?;
     Ok(pin)
+}
+
+/// Writes down what was done with a snapshot, which stays as it is.
+pub(super) async fn note(
+    db: &mut SqliteConnection,
+    snapshot: SnapshotId,
+    event: &SnapshotEvent,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<(), CatalogError> {
+    Subject::find(db, snapshot).await?.record(db, event, at, journal).await
 }
 
 pub(super) async fn undelete(

@@ -67,6 +67,10 @@ pub(super) async fn perform(
             }
             Ok(Outcome::Done)
         }
+        Operation::NoteSnapshot(snapshot, event) => {
+            pins::note(db, snapshot, &event, at, journal).await?;
+            Ok(Outcome::Done)
+        }
         Operation::Pin(pin) => pins::pin(db, &pin, at, journal).await.map(Outcome::Pin),
         Operation::Unpin(unpin) => {
             pins::unpin(db, &unpin, at, journal).await.map(|pin| Outcome::Pin(Some(pin)))

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lifecycle::StateWord;
 use crate::model::{Name, Reference};
@@ -54,6 +54,8 @@ pub(super) enum Command {
     Unpin(UnpinArgs),
     /// Bring a snapshot back from the trash.
     Undelete(UndeleteArgs),
+    /// Send stored packages to an instance, which imports them; shows first what would be sent.
+    Restore(RestoreArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
     Verify(VerifyArgs),
 }
@@ -205,6 +207,43 @@ pub(super) struct UndeleteArgs {
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(super) struct RestoreArgs {
+    /// a34 for an archive, s12 for all parts of a snapshot.
+    pub(super) id: Reference,
+    /// The configured instance that is to import them.
+    #[arg(long, value_name = "NAME")]
+    pub(super) instance: Name,
+    /// What happens to assets that are there already.
+    #[arg(long, value_enum, default_value_t = RestoreMode::AddNew)]
+    pub(super) mode: RestoreMode,
+    /// Put this in front of the name of every imported application.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) prefix: Option<String>,
+    /// Let imported data sources replace those of the same name.
+    #[arg(long)]
+    pub(super) overwrite_datasources: bool,
+    /// Also if it is the instance that they come from.
+    #[arg(long)]
+    pub(super) into_source: bool,
+    /// Do it, instead of showing what would be done.
+    #[arg(long)]
+    pub(super) yes: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The console calls them "append" and "overwrite".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum RestoreMode {
+    /// Create everything anew, beside what is there: for another instance.
+    AddNew,
+    /// Update what is there: to go back to an earlier state.
+    Merge,
 }
 
 #[derive(Debug, Args)]

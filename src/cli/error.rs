@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use crate::catalog::CatalogError;
 use crate::config::ConfigError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, RestoreError};
 use crate::exit::Exit;
+use crate::lifecycle::FailureClass;
+use crate::roma::ClientError;
 use crate::service::ServiceError;
 use crate::vault::{ExtractError, LockError};
 
@@ -36,6 +38,12 @@ pub enum CliError {
         #[source]
         source: ExtractError,
     },
+    /// ROMA cannot be spoken to.
+    #[error("cannot prepare to speak to ROMA")]
+    Client(#[from] ClientError),
+    /// A package was not restored.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A file of the user's cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
@@ -63,7 +71,7 @@ impl CliError {
     /// The documented exit code.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(_) => Exit::Config,
+            Self::Config(_) | Self::Client(_) => Exit::Config,
             Self::Usage(_) => Exit::Usage,
             Self::NotFound(_) => Exit::Data,
             Self::Extract { source, .. } => match source {
@@ -71,6 +79,7 @@ impl CliError {
                 _ => Exit::NotWell,
             },
             Self::Service(error) => service_exit(error),
+            Self::Restore(error) => restore_exit(error),
             Self::Catalog(error) => catalog_exit(error),
             Self::Write { .. } => Exit::CannotCreate,
             Self::Input(_) | Self::Output(_) | Self::Runtime(_) => Exit::Io,
@@ -90,6 +99,24 @@ fn service_exit(error: &ServiceError) -> Exit {
         ServiceError::Lock(LockError::Io { .. })
         | ServiceError::Vault(_)
         | ServiceError::Engine(EngineError::Disk(_)) => Exit::Io,
+    }
+}
+
+fn restore_exit(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Unreadable { .. } => Exit::NotWell,
+        RestoreError::PackageWaits { .. } => Exit::Held,
+        RestoreError::Refused { failure, .. } if failure.class == FailureClass::Transient => {
+            Exit::Unavailable
+        }
+        RestoreError::Unanswered { .. } | RestoreError::OutOfSight { unreachable: true, .. } => {
+            Exit::Unavailable
+        }
+        RestoreError::StillBusy { .. }
+        | RestoreError::JobFailed { .. }
+        | RestoreError::Refused { .. }
+        | RestoreError::OutOfSight { .. } => Exit::Refused,
+        RestoreError::Catalog(error) => catalog_exit(error),
     }
 }
 

@@ -17,8 +17,10 @@ mod list;
 mod narrate;
 mod open;
 mod output;
+mod packages;
 mod pins;
 mod plan;
+mod restore;
 mod run;
 mod show;
 mod status;
@@ -67,6 +69,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Pin(args) => on_one_thread(pins::pin(&load(&config)?, &args)),
         Command::Unpin(args) => on_one_thread(pins::unpin(&load(&config)?, &args)),
         Command::Undelete(args) => on_one_thread(undelete::run(&load(&config)?, &args)),
+        Command::Restore(args) => on_one_thread(restore::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
         #[cfg(feature = "demo")]

@@ -25,6 +25,7 @@ mod planning;
 mod reconcile;
 mod recovery;
 mod removal;
+mod restoring;
 mod scrub;
 mod shell;
 mod space;
@@ -39,6 +40,7 @@ pub use failure::EngineError;
 pub use foresight::{Foresight, Retention, behind, foresee};
 pub use keeper::{Finding, Keeper};
 pub use reconcile::Tell;
+pub use restoring::{RestoreError, RestoreOrder, RestoreProgress, Restorer, restored_file_name};
 pub use shell::{Health, Shell};
 
 use crate::catalog::UnplannedSnapshot;

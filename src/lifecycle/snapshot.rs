@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::state::StateWord;
-use crate::model::{Timestamp, UnknownWord};
+use crate::model::{ArchiveId, JobId, Timestamp, UnknownWord};
 
 /// Where a snapshot stands: the words of the view `snapshots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,6 +74,21 @@ pub enum SnapshotEvent {
     Pinned { name: String, reason: String, by: String, until: Option<Timestamp> },
     /// Somebody let it go again; what the pin was is told once more.
     Unpinned { name: String, reason: String, by: String, until: Option<Timestamp> },
+    /// Intent: a part is about to be sent to an instance, which shall import it.
+    RestoreStarted {
+        archive_id: ArchiveId,
+        instance: String,
+        mode: String,
+        prefix: Option<String>,
+        overwrite_datasources: bool,
+        by: String,
+    },
+    /// The instance has taken the part and runs a job that imports it.
+    RestoreAccepted { archive_id: ArchiveId, instance: String, job: JobId },
+    /// The job has imported the part.
+    RestoreFinished { archive_id: ArchiveId, instance: String, job: JobId },
+    /// The part is not imported, or nobody knows whether it is: the message says which.
+    RestoreFailed { archive_id: ArchiveId, instance: String, job: Option<JobId>, message: String },
 }
 
 impl SnapshotEvent {
@@ -86,6 +101,10 @@ impl SnapshotEvent {
             Self::PlanningFailed { .. } => "planning_failed",
             Self::Pinned { .. } => "pinned",
             Self::Unpinned { .. } => "unpinned",
+            Self::RestoreStarted { .. } => "restore_started",
+            Self::RestoreAccepted { .. } => "restore_accepted",
+            Self::RestoreFinished { .. } => "restore_finished",
+            Self::RestoreFailed { .. } => "restore_failed",
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum Call {
     Job,
     /// `GET .../assets/archives/{archive_id}`: destructive.
     Download,
+    /// `POST .../assets/import`.
+    Import,
     /// Listing applications or tasks.
     List,
     /// `POST /v3/auth/tokens`.
@@ -27,6 +29,7 @@ impl Call {
             Self::Export => "start the export job",
             Self::Job => "read the job",
             Self::Download => "download the package",
+            Self::Import => "import the package",
             Self::List => "list the assets",
             Self::Token => "get a token from IAM",
         }

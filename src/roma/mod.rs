@@ -17,6 +17,7 @@ use url::Url;
 mod answer;
 mod download;
 mod error;
+mod import;
 pub mod secret;
 mod session;
 mod wire;
@@ -24,6 +25,7 @@ mod wire;
 pub use answer::ClockOffset;
 pub use download::PackageStream;
 pub use error::{Call, ErrorCode, RomaError, Speaker, classify, shorten};
+pub use import::{FORM_BYTES, ImportMode, ImportOptions, LARGEST_REQUEST, file_name_fits};
 pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_body};
 
 use crate::lifecycle::{Effect, FailureClass};
@@ -313,7 +315,7 @@ impl Target {
             // One that ROMA gave out is out of reach for ever.
             let class = match call {
                 Call::Job | Call::Download => FailureClass::Gone,
-                Call::Export | Call::List | Call::Token => FailureClass::Permanent,
+                Call::Export | Call::Import | Call::List | Call::Token => FailureClass::Permanent,
             };
             return Err(RomaError::new(call, class, Effect::NotDone, message));
         }

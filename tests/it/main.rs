@@ -21,6 +21,7 @@ mod plans;
 mod polling;
 mod reconcile;
 mod recovery;
+mod restoring;
 mod retention;
 mod schema;
 mod shutdown;

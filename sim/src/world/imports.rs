@@ -25,6 +25,10 @@ impl World {
         if !["AddNew", "Merge"].contains(&mode.as_str()) {
             return Err(Refusal::roma(400, 13000, "The type is invalid."));
         }
+        let overwrite = request.query("datasource_overwrite");
+        if overwrite.as_deref().is_some_and(|word| !["true", "false"].contains(&word)) {
+            return Err(Refusal::roma(400, 13000, "The datasource_overwrite is invalid."));
+        }
         let content_type = request.header("content-type").unwrap_or_default();
         let file = part(content_type, &request.body)
             .ok_or_else(|| Refusal::roma(400, 13001, "The file part is missing."))?;
@@ -50,6 +54,8 @@ impl World {
             bytes: u64::try_from(file.data.len()).unwrap_or(u64::MAX),
             sha256: sha256_hex(file.data),
             mode,
+            prefix: request.query("prefix"),
+            datasource_overwrite: overwrite,
             job_id: job_id.clone(),
         });
         let mut reply = Reply::json(200, &JobAccepted { job_id: job_id.clone() });
