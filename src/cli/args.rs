@@ -34,6 +34,9 @@ pub(super) enum Command {
     Demo(DemoArgs),
     /// Check the configuration and show what it says.
     CheckConfig(JsonArgs),
+    /// Try everything that a backup needs: accounts, rights, clock, disk, modes, age of the last
+    /// proof; says what helps where something is wrong.
+    Doctor(JsonArgs),
     /// Export now, besides the schedule.
     Export(ExportArgs),
     /// Adopt jobs that were started elsewhere, for instance in the console.

@@ -9,6 +9,7 @@ mod args;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
+mod doctor;
 mod error;
 mod extract;
 mod jobs;
@@ -60,6 +61,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
     match cli.command {
         Command::Run(args) => run::run(&load(&config)?, &args),
         Command::CheckConfig(args) => on_one_thread(check_config::run(&load(&config)?, args.json)),
+        Command::Doctor(args) => on_one_thread(doctor::run(&load(&config)?, args.json)),
         Command::Export(args) => on_one_thread(jobs::export(&load(&config)?, &args)),
         Command::Watch(args) => on_one_thread(jobs::watch(&load(&config)?, &args)),
         Command::Status(args) => on_one_thread(status::run(&load(&config)?, args.json)),

@@ -129,7 +129,12 @@ pub(super) async fn refusal(
     if !error.message.is_empty() {
         message = format!("{message}: {}", error.message);
     }
-    RomaError { retry_after_ms, ..RomaError::new(call, class, effect, message) }
+    RomaError {
+        retry_after_ms,
+        status: Some(status.as_u16()),
+        code: error.code,
+        ..RomaError::new(call, class, effect, message)
+    }
 }
 
 /// What stands in the place of a secret.

@@ -50,6 +50,10 @@ pub struct RomaError {
     pub message: String,
     /// The server's wish, in milliseconds from now.
     pub retry_after_ms: Option<u64>,
+    /// The HTTP status, when an answer came.
+    pub status: Option<u16>,
+    /// Its error code, when it had one.
+    pub code: Option<ErrorCode>,
     /// The cause below, when there is one.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -63,7 +67,16 @@ impl RomaError {
         effect: Effect,
         message: impl Into<String>,
     ) -> Self {
-        Self { call, class, effect, message: message.into(), retry_after_ms: None, source: None }
+        Self {
+            call,
+            class,
+            effect,
+            message: message.into(),
+            retry_after_ms: None,
+            status: None,
+            code: None,
+            source: None,
+        }
     }
 
     /// From the HTTP client: before the request was sent nothing can have happened, after it

@@ -18,6 +18,7 @@ mod answer;
 mod download;
 mod error;
 mod import;
+mod inquiry;
 pub mod secret;
 mod session;
 mod wire;
@@ -26,6 +27,7 @@ pub use answer::ClockOffset;
 pub use download::PackageStream;
 pub use error::{Call, ErrorCode, RomaError, Speaker, classify, shorten};
 pub use import::{FORM_BYTES, ImportMode, ImportOptions, LARGEST_REQUEST, file_name_fits};
+pub use inquiry::ListedInstance;
 pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_body};
 
 use crate::lifecycle::{Effect, FailureClass};

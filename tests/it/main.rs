@@ -8,6 +8,7 @@ mod config;
 mod crash;
 mod deleting;
 mod demo;
+mod doctor;
 mod downloading;
 mod fixtures;
 mod full_disk;
