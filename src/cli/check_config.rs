@@ -1,5 +1,7 @@
 //! `check-config`: what the configuration says, before the daemon acts on it.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -86,8 +88,8 @@ type Failing = (String, TestFailure);
 fn failing_policies(settings: &Settings) -> Vec<Failing> {
     let general = &settings.retention;
     let own = settings.exports.iter().filter(|export| {
-        let Policy { tests, .. } = &export.policy;
-        export.policy.to_string() != general.to_string() || tests.len() != general.tests.len()
+        let tests = |policy: &Policy| format!("{:?}", policy.tests);
+        export.policy.to_string() != general.to_string() || tests(&export.policy) != tests(general)
     });
     let own = own.map(|export| {
         (format!("the retention of {} of {}", export.name, export.instance), &export.policy)
@@ -104,9 +106,12 @@ fn failing_policies(settings: &Settings) -> Vec<Failing> {
 /// What was kept, with reasons, against what was expected.
 fn tell(section: &str, failure: &TestFailure) -> Result<(), CliError> {
     output::line(&format!("policy test {} of {section} fails:", failure.number))?;
+    if let Some(void) = failure.void {
+        output::line(&format!("  {void}"))?;
+    }
+    let surplus: HashSet<&String> = failure.surplus.iter().map(|(when, _)| when).collect();
     for (when, why) in &failure.kept {
-        let surplus = failure.surplus.iter().any(|(surplus, _)| surplus == when);
-        let word = if surplus { "kept, not expected" } else { "kept" };
+        let word = if surplus.contains(when) { "kept, not expected" } else { "kept" };
         output::line(&format!("  {when}  {word}: {why}"))?;
     }
     for when in &failure.missing {
@@ -122,6 +127,7 @@ fn described((section, failure): &Failing) -> Value {
     json!({
         "section": section,
         "number": failure.number,
+        "void": failure.void,
         "missing": failure.missing,
         "surplus": pairs(&failure.surplus),
         "kept": pairs(&failure.kept),

@@ -1,17 +1,19 @@
 //! `plan`: which snapshots stay, which go, when and why. It asks what the daemon asks, and changes
 //! nothing.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::args::PlanArgs;
 use super::error::CliError;
 use super::{open, output};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, SnapshotRecord};
 use crate::clock::Clock;
 use crate::config::{self, Loaded};
 use crate::engine::{Foresight, Retention, behind, foresee};
 use crate::exit::Exit;
-use crate::model::Timestamp;
+use crate::model::{SnapshotId, Timestamp};
 use crate::retention::{Verdict, failing_test};
 use crate::service::{retentions, tried};
 
@@ -100,19 +102,25 @@ fn goes_at(
     }
 }
 
+/// There may be a million of them.
+fn by_id(foresight: &Foresight) -> HashMap<SnapshotId, &SnapshotRecord> {
+    foresight.records.iter().map(|record| (record.id, record)).collect()
+}
+
 fn answer(
     retention: &Retention,
     foresight: &Foresight,
     trash: &[Vec<Value>],
     at: Timestamp,
 ) -> Value {
-    let record = |id| foresight.records.iter().find(|record| record.id == id);
+    let records = by_id(foresight);
     let verdicts = foresight.verdicts.iter().map(|verdict| {
+        let record = records.get(&verdict.id);
         json!({
             "snapshot_id": verdict.id,
-            "taken_at": record(verdict.id).map(|record| record.taken_at),
-            "state": record(verdict.id).map(|record| record.state.to_string()),
-            "stored_bytes": record(verdict.id).map(|record| record.stored_bytes),
+            "taken_at": record.map(|record| record.taken_at),
+            "state": record.map(|record| record.state.to_string()),
+            "stored_bytes": record.map(|record| record.stored_bytes),
             "verdict": if verdict.keep { "keep" } else { "delete" },
             "reasons": verdict.reasons.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "expected_delete_at": goes_at(verdict, retention, foresight, at),
@@ -161,8 +169,9 @@ fn print(
         return Ok(());
     }
     let mut table = output::table(&["verdict", "id", "taken_at", "goes_at", "why"]);
+    let records = by_id(foresight);
     for verdict in &foresight.verdicts {
-        let taken = foresight.records.iter().find(|record| record.id == verdict.id);
+        let taken = records.get(&verdict.id);
         let taken = taken.map(|record| record.taken_at.to_string()).unwrap_or_default();
         let goes = goes_at(verdict, retention, foresight, at).map(|goes| goes.to_string());
         table.add_row([

@@ -17,7 +17,7 @@ pub struct Retention {
     pub export: Name,
     /// Its policy.
     pub policy: Policy,
-    /// Digest of the policy, for tombstones.
+    /// Digest of the policy, for tombstones; empty for one that is only tried.
     pub policy_hash: String,
     /// The zone of the buckets.
     pub zone: jiff::tz::TimeZone,
@@ -52,8 +52,13 @@ pub async fn foresee(
         .iter()
         .find(|e| e.instance == *instance && e.name == *export)
         // One that is only tried has no time of its own.
-        .filter(|e| e.policy_hash.as_ref() == Some(&retention.policy_hash))
-        .and_then(|export| export.policy_changed_at);
+        .filter(|_| !retention.policy_hash.is_empty())
+        .and_then(|export| match &export.policy_hash {
+            Some(known) if *known == retention.policy_hash => export.policy_changed_at,
+            // The daemon has not taken it over yet: it changes when it does, at the earliest now.
+            Some(_) => Some(now),
+            None => None,
+        });
     let circumstances = Circumstances {
         now,
         zone: retention.zone.clone(),

@@ -157,6 +157,8 @@ impl Given {
 pub struct TestFailure {
     /// Which, from 1.
     pub number: usize,
+    /// Why it tests nothing at all.
+    pub void: Option<&'static str>,
     /// Expected, and not kept; as they were written.
     pub missing: Vec<String>,
     /// Kept, and not expected, with the reasons.
@@ -168,7 +170,9 @@ pub struct TestFailure {
 impl fmt::Display for TestFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "test {} of the retention policy fails", self.number)?;
-        if let Some(first) = self.missing.first() {
+        if let Some(void) = self.void {
+            write!(f, ": {void}")?;
+        } else if let Some(first) = self.missing.first() {
             write!(f, ": {first} is not kept")?;
         } else if let Some((first, reasons)) = self.surplus.first() {
             write!(f, ": {first} is kept ({reasons})")?;
@@ -191,6 +195,18 @@ impl PolicyTest {
     fn check(&self, number: usize, policy: &Policy, zone: &TimeZone) -> Option<TestFailure> {
         let now = self.at.instant(zone);
         let times = self.given.times(now, zone);
+        // Nothing is left of nothing, whatever the policy says.
+        let void = if times.is_empty() {
+            Some("no snapshot is given by that time")
+        } else if times.len() >= MOST {
+            Some("its history is longer than any real one")
+        } else {
+            None
+        };
+        if void.is_some() {
+            let (missing, surplus, kept) = (Vec::new(), Vec::new(), Vec::new());
+            return Some(TestFailure { number, void, missing, surplus, kept });
+        }
         let by_day = matches!(self.given, Given::Since { .. });
         let kept = kept(&times, policy, now, zone);
         let shown = |verdict: &Verdict| {
@@ -210,7 +226,7 @@ impl PolicyTest {
             return None;
         }
         let kept = kept.iter().map(pair).collect();
-        Some(TestFailure { number, missing, surplus, kept })
+        Some(TestFailure { number, void: None, missing, surplus, kept })
     }
 }
 

@@ -44,6 +44,18 @@ fn a_failure_says_what_was_kept_and_why() {
 }
 
 #[test]
+fn a_test_of_nothing_is_none() {
+    let before = test("daily since 2026-01-01", "2025-12-31", "");
+    let failure = failing_test(&policy(&[(None, 2)], before), &berlin()).unwrap();
+    let said = "test 1 of the retention policy fails: no snapshot is given by that time";
+    assert_eq!(failure.to_string(), said);
+    // Cut off, it would be another history.
+    let endless = test("every 1s since 2026-01-01", "2026-12-31", "2026-01-03");
+    let failure = failing_test(&policy(&[(None, 1)], endless), &berlin()).unwrap();
+    assert!(failure.to_string().ends_with("longer than any real one"), "{failure}");
+}
+
+#[test]
 fn times_are_compared_to_the_moment_and_phrases_by_the_day() {
     let times = ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"];
     let given = Given::Times(times.iter().map(|time| time.parse().unwrap()).collect());

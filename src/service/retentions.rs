@@ -1,5 +1,7 @@
 //! The retention of every export, as the configuration says it. It must never act on it.
 
+use std::collections::HashMap;
+
 use sha2::{Digest, Sha256};
 
 use crate::catalog::{Catalog, CatalogError};
@@ -102,12 +104,13 @@ pub async fn consequences(
         };
         let tried = tried(&retention, Policy { max_delete_per_sweep: u32::MAX, ..policy.clone() });
         let foresight = foresee(catalog, &tried, now, None).await?;
-        let taken_at = |id| foresight.records.iter().find(|r| r.id == id).map(|r| r.taken_at);
+        let taken_at: HashMap<SnapshotId, Timestamp> =
+            foresight.records.iter().map(|record| (record.id, record.taken_at)).collect();
         let deleted = foresight.verdicts.iter().rev().filter(|verdict| !verdict.keep);
         found.push(Consequence {
             instance: instance.clone(),
             export: export.clone(),
-            doomed: deleted.filter_map(|v| Some((v.id, taken_at(v.id)?))).collect(),
+            doomed: deleted.filter_map(|v| Some((v.id, *taken_at.get(&v.id)?))).collect(),
             snapshots: foresight.verdicts.len(),
             from,
         });

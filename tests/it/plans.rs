@@ -200,6 +200,9 @@ fn a_slip_in_the_policy_is_told_before_it_costs_anything() {
     reconfigure(&stage, "keep_last = 10", "keep_last = 1");
     let told = "the retention of watched of prod has changed: 4 of 5 snapshots are to go, from ";
     says(&stage, &["check-config"], 0, &[told, "s1 of", "s4 of", "a pin keeps what it names"]);
+    // Before the daemon has seen it: nothing goes at once, then as little as afterwards.
+    let grace = "policy changed, only planned until ";
+    says(&stage, &["plan", "--export", "watched"], 0, &["all 5 snapshots stay", grace]);
     let (_, log) = run(&stage, &["run", "--once"], 0);
     assert!(log.contains(told), "{log}");
     assert_eq!(stage.column("SELECT DISTINCT state FROM snapshots"), ["complete"]);
@@ -244,4 +247,11 @@ fn a_failing_test_of_the_policy_is_explained_and_suspends_deletion() {
     stage.settle().unwrap();
     let states = stage.column("SELECT count(*) FROM snapshots WHERE state = 'trashed'");
     assert_eq!(states, ["3"]);
+    // The same rules with another test are another policy.
+    let own = test.replace("retention.test", "export.retention.test");
+    let export = "[[export]]\nname = \"own\"\ninstance = \"prod\"\n[export.retention]";
+    let configured = std::fs::read_to_string(&stage.config).unwrap();
+    std::fs::write(&stage.config, format!("{configured}\n{export}\n{own}")).unwrap();
+    let told = ["policy test 1 of the retention of own of prod fails:"];
+    says(&stage, &["check-config"], 78, &told);
 }
