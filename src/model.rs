@@ -12,7 +12,7 @@ mod text;
 mod time;
 
 pub use text::{EmptyId, InvalidName, JobId, Name, PackageId, story};
-pub use time::{InvalidTimestamp, Timestamp};
+pub use time::{FUTURE_TOLERANCE, InvalidTimestamp, Timestamp};
 
 /// The export name reserved for jobs that were started elsewhere and adopted by `watch`.
 pub const WATCHED_EXPORT: &str = "watched";

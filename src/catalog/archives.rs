@@ -4,14 +4,14 @@
 use sqlx::{Row, SqliteConnection};
 
 use super::error::{CatalogError, failed};
-use super::exports::record_failure;
+use super::exports::{note_verdict, record_failure};
 use super::journal::Line;
-use super::pins::refuse_if_held;
-use super::record::Change;
+use super::pins::{refuse_if_held, refuse_if_newest};
+use super::record::{Change, VerdictNote};
 use super::row::{self, StateColumns};
 use super::sql;
 use crate::lifecycle::{
-    Archive, Event, Part, SnapshotState, StateWord, replacement_pause, summarize,
+    Archive, Event, Part, SnapshotState, State, StateWord, replacement_pause, summarize,
 };
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
 
@@ -66,6 +66,10 @@ pub(super) async fn apply(
     if matches!(event, Event::DeletionDecided { .. } | Event::DeletionStarted) {
         // Whoever decided may have read before the pin was there.
         refuse_if_held(db, seen.snapshot, at).await?;
+        // Nor whether what is newer still is good.
+        if by_policy(&seen.state, event) {
+            refuse_if_newest(db, seen.snapshot, at).await?;
+        }
     }
     let next = seen.apply(event, at).map_err(|source| CatalogError::Illegal { id, source })?;
     update_archive(db, seen.revision, &next).await?;
@@ -74,7 +78,20 @@ pub(super) async fn apply(
         record_failure(db, &next.instance, &next.export, at, next.last_error.as_deref()).await?;
     }
     write_event(db, line, journal).await?;
+    if let Event::DeletionDecided { purge_at, .. } = event {
+        let (id, expected_delete_at) = (next.snapshot, Some(*purge_at));
+        note_verdict(db, &VerdictNote { id, kept_because: None, expected_delete_at }).await?;
+    }
     Ok(next)
+}
+
+/// Whether a policy decides, or has decided, that this file goes.
+fn by_policy(state: &State, event: &Event) -> bool {
+    match (event, state) {
+        (Event::DeletionDecided { deletion, .. }, _)
+        | (Event::DeletionStarted, State::Trashed(_, deletion)) => deletion.policy.is_some(),
+        _ => false,
+    }
 }
 
 async fn update_archive(

@@ -2,7 +2,8 @@
 //!
 //! A pin that holds stands between a snapshot and its deletion: [`refuse_if_held`] is asked in the
 //! transaction that would decide a deletion or begin it, so that no pin comes too late by a moment.
-//! Nothing here touches a file.
+//! So is [`refuse_if_newest`]: what made a snapshot dispensable may be damaged since the policy
+//! was asked. Nothing here touches a file.
 
 use sqlx::{Row, SqliteConnection};
 
@@ -15,7 +16,7 @@ use super::operation::{Operation, Outcome};
 use super::record::VerdictNote;
 use super::{read, sql};
 use crate::lifecycle::{Archive, Deletion, Event, SnapshotEvent, SnapshotState, State};
-use crate::model::{Name, SnapshotId, Timestamp};
+use crate::model::{FUTURE_TOLERANCE, Name, SnapshotId, Timestamp};
 
 /// A named hold on a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub enum Refusal {
         /// The one that holds it longest.
         pin: Pin,
     },
+    /// Nothing newer of its export is good, whatever there was when its deletion was decided.
+    #[error("{0} is the newest good snapshot of its export by now: no policy takes that")]
+    NewestGood(SnapshotId),
     /// What is to be pinned lies in the trash.
     #[error(
         "{0} is in the trash, where a pin holds nothing: bring it back first with \
@@ -178,6 +182,21 @@ pub(super) async fn refuse_if_held(
         why: format!("{error}"),
     })?;
     Err(Refusal::Held { pin: pin_of(&row, snapshot, name)? }.into())
+}
+
+/// Refuses a deletion, or its beginning, that would leave nothing good that is newer.
+pub(super) async fn refuse_if_newest(
+    db: &mut SqliteConnection,
+    snapshot: SnapshotId,
+    at: Timestamp,
+) -> Result<(), CatalogError> {
+    let has_successor: Option<bool> = sqlx::query_scalar(sql::SELECT_HAS_SUCCESSOR)
+        .bind(snapshot.0)
+        .bind(at.plus(FUTURE_TOLERANCE).as_millis())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed)?;
+    if has_successor == Some(true) { Ok(()) } else { Err(Refusal::NewestGood(snapshot).into()) }
 }
 
 pub(super) async fn pin(

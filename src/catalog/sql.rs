@@ -134,6 +134,15 @@ SELECT name, reason, until_ms, pinned_by FROM internal_pin
 WHERE snapshot_id = ?1 AND (until_ms IS NULL OR until_ms > ?2)
 ORDER BY until_ms IS NOT NULL, until_ms DESC, name LIMIT 1";
 
+/// Whether the newest good snapshot of its export is newer than this one; no row: there is none.
+/// One that is dated in the future counts for nothing.
+pub(super) const SELECT_HAS_SUCCESSOR: &str = "\
+SELECT (newest.taken_at_ms, newest.id) > (own.taken_at_ms, own.id)
+FROM internal_snapshot AS own CROSS JOIN internal_snapshot AS newest
+WHERE own.id = ?1 AND newest.instance = own.instance AND newest.export = own.export
+  AND newest.state = 'complete' AND newest.taken_at_ms <= ?2
+ORDER BY newest.taken_at_ms DESC, newest.id DESC LIMIT 1";
+
 pub(super) const UPSERT_PIN: &str = "\
 INSERT INTO internal_pin (snapshot_id, name, reason, pinned_at_ms, until_ms, pinned_by)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6)

@@ -41,6 +41,8 @@ pub(super) struct ClockWatch {
     wake: Timestamp,
     /// Since when nothing confirms it.
     unconfirmed_since: Timestamp,
+    /// It was set, and nothing has confirmed it since.
+    was_set: bool,
     doubted: bool,
     /// When a doubt, or its end, was told last.
     told_at: Option<Timestamp>,
@@ -48,7 +50,14 @@ pub(super) struct ClockWatch {
 
 impl ClockWatch {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { last: now, wake: now, unconfirmed_since: now, doubted: false, told_at: None }
+        Self {
+            last: now,
+            wake: now,
+            unconfirmed_since: now,
+            was_set: false,
+            doubted: false,
+            told_at: None,
+        }
     }
 
     /// Looks at the clock. After any move but an ordinary one, what ROMA said of it before is void.
@@ -65,9 +74,17 @@ impl ClockWatch {
         self.wake = now;
         if moved != Move::Ordinary {
             self.unconfirmed_since = now;
+            self.was_set = true;
             self.told_at = None;
         }
         moved
+    }
+
+    /// Why it must not decide what is old, although ROMA does not contradict it: it was set, and
+    /// ROMA has not been heard since.
+    pub(super) fn unconfirmed(&mut self, offset_ms: Option<i64>, now: Timestamp) -> Option<String> {
+        self.was_set &= !self.is_trusted(offset_ms, now);
+        self.was_set.then(|| "it was set, and ROMA has not confirmed it yet".to_owned())
     }
 
     /// The loop sleeps until then.
@@ -143,6 +160,18 @@ mod tests {
         assert!(!watch.is_trusted(Some(400_000), at(100)));
         watch.look(at(2_000));
         assert!(!watch.is_trusted(None, at(2_001)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_decides_nothing_until_it_is_confirmed() {
+        let mut watch = ClockWatch::new(at(0));
+        assert_eq!(watch.unconfirmed(None, at(0)), None, "it was not set");
+        assert_eq!(watch.look(at(90_000)), Move::Ahead);
+        assert!(watch.unconfirmed(None, at(90_000)).is_some());
+        assert!(watch.unconfirmed(Some(-5_400_000_000), at(90_000)).is_some());
+        assert_eq!(watch.look(at(1)), Move::Back);
+        assert_eq!(watch.unconfirmed(Some(0), at(1)), None);
+        assert_eq!(watch.unconfirmed(None, at(2)), None, "confirmed once is enough");
     }
 
     #[test]

@@ -50,10 +50,11 @@ impl Engine {
                 continue;
             }
             self.sweeps.begin(place, now);
+            let unconfirmed = self.clock.unconfirmed(self.shell.clock_offset_ms(), now);
             let (shell, retention) =
                 (self.shell.clone(), self.assignment.retentions[place].clone());
             self.start(Task::Sweep(place), async move {
-                Finished::Sweep(sweep::run(shell, retention).await)
+                Finished::Sweep(sweep::run(shell, retention, unconfirmed).await)
             });
         }
     }

@@ -68,15 +68,17 @@ impl Sweeps {
     }
 }
 
-/// Sweeps one export; the answer holds the archives that were moved to the trash.
+/// Sweeps one export; the answer holds the archives that were moved to the trash. `unconfirmed`
+/// says why the clock must not be believed although nobody contradicts it.
 pub(super) async fn run(
     shell: Arc<Shell>,
     retention: Retention,
+    unconfirmed: Option<String>,
 ) -> Result<Vec<Archive>, EngineError> {
     // Read before the clock: an event that is recorded meanwhile does not make the clock doubtful.
     let latest = shell.catalog.latest_event_time().await?;
     let now = shell.clock.now();
-    let clock_doubt = clock_doubt(&shell, latest, now);
+    let clock_doubt = clock_doubt(&shell, latest, now).or(unconfirmed);
     let foresight = foresee(&shell.catalog, &retention, now, clock_doubt).await?;
     note_kept(&shell, &foresight, now).await?;
     let mut trashed = Vec::new();
@@ -161,18 +163,10 @@ async fn trash(
         return Ok(Vec::new());
     }
     match shell.catalog.commit_all(changes, now).await {
-        Ok(archives) => {
-            let note = VerdictNote {
-                id: verdict.id,
-                kept_because: None,
-                expected_delete_at: Some(purge_at),
-            };
-            shell.catalog.note_verdicts(vec![note], now).await?;
-            Ok(archives)
-        }
+        Ok(archives) => Ok(archives),
         // Changed by a command meanwhile: the next sweep sees it as it is.
         Err(CatalogError::Stale(_)) => Ok(Vec::new()),
-        // Pinned meanwhile.
+        // Pinned meanwhile, or the only good one by now.
         Err(CatalogError::Refused(why)) => {
             tracing::info!(snapshot.id = %verdict.id, "stays after all: {why}");
             Ok(Vec::new())

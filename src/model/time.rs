@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// How far something may be ahead of the clock before it counts as dated in the future.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_mins(5);
+
 /// Text that is not an RFC 3339 time.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not a time: write RFC 3339 such as 2026-11-24T05:22:00Z")]

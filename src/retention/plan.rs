@@ -1,7 +1,6 @@
 //! The plan: one verdict a snapshot, each with its reasons.
 
 use std::cmp::Reverse;
-use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -9,10 +8,7 @@ use super::policy::Policy;
 use super::reason::Reason;
 use super::rules::{Opinion, keep_reasons};
 use crate::lifecycle::SnapshotState;
-use crate::model::{SnapshotId, Timestamp};
-
-/// How far a snapshot may be ahead of the clock before it counts as dated in the future.
-const FUTURE_TOLERANCE: Duration = Duration::from_mins(5);
+use crate::model::{FUTURE_TOLERANCE, SnapshotId, Timestamp};
 
 /// What retention needs to know of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]

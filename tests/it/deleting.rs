@@ -4,13 +4,15 @@ use std::io::Read;
 use std::process::Stdio;
 use std::time::Duration;
 
+use roma_archived::clock::ManualClock;
+use roma_archived::engine::Keeper;
 use roma_archived::retention::{Count, CountRule, Policy};
 use roma_sim::{ContentSpec, JobState, Knobs};
 use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 
 use crate::support::stage::Stage;
-use crate::support::world::{Setup, World};
+use crate::support::world::{START, Setup, World};
 
 const DAY: Duration = Duration::from_hours(24);
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -98,6 +100,60 @@ async fn a_deletion_waits_for_whoever_reads_and_then_goes_on() {
     assert_eq!(world.states().await[0], "deleted");
     assert!(!path.exists());
     world.check_oracle().await;
+}
+
+/// What made a snapshot dispensable is damaged while it lies in the trash.
+#[tokio::test]
+async fn what_is_the_newest_good_one_by_now_comes_back_instead() {
+    let policy = Policy {
+        counts: vec![CountRule { period: None, count: Count::Limited(1) }],
+        trash: DAY * 2,
+        ..Policy::default()
+    };
+    let mut world = World::new(Setup { policy, ..Setup::default() }).await;
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_hours(1));
+        world.export().await;
+        world.settle().await;
+    }
+    world.live_through(Duration::from_hours(2)).await;
+    assert_eq!(world.states().await, ["trashed", "trashed", "stored"]);
+    let third = world.archive(3).await;
+    std::fs::remove_file(world.vault.stored_path(&third.state.holding().unwrap().file)).unwrap();
+    let clock = roma_archived::clock::Clock::Manual(world.clock.clone());
+    let keeper = Keeper::new(world.catalog.clone(), world.vault.clone(), clock);
+    keeper.read(third).await.unwrap();
+    assert_eq!(world.states().await[2], "damaged");
+    world.live_through(DAY * 6).await;
+    assert_eq!(world.states().await, ["deleted", "stored", "damaged"]);
+    let kept = world.column("SELECT kept_because FROM snapshots WHERE id = 2").await;
+    assert_eq!(kept, ["last 1/1"]);
+    let stale = "SELECT id FROM snapshots WHERE id = 3 AND kept_because IS NOT NULL";
+    assert!(world.column(stale).await.is_empty(), "nothing of it is kept");
+}
+
+/// Until ROMA is heard again, nothing tells how old anything is.
+#[tokio::test]
+async fn a_clock_that_jumped_ahead_sends_nothing_to_the_trash() {
+    let truth = ManualClock::new(START.parse().unwrap());
+    let policy = Policy { max_age: Some(jiff::Span::new().days(30)), ..Policy::default() };
+    let setup = Setup { policy, truth: Some(truth.clone()), ..Setup::default() };
+    let mut world = World::new(setup).await;
+    for _ in 0..3 {
+        world.export().await;
+        world.settle().await;
+    }
+    world.live_through(Duration::from_mins(1)).await;
+    world.clock.advance(DAY * 60);
+    world.live_through(Duration::from_secs(1)).await;
+    assert_eq!(world.states().await, ["stored"; 3]);
+    let why = world.column("SELECT kept_because FROM snapshots WHERE id = 1").await;
+    assert!(why[0].contains("clock not trustworthy: it was set"), "{why:?}");
+    // Right after all.
+    truth.advance(DAY * 60);
+    world.export().await;
+    world.live_through(Duration::from_mins(2)).await;
+    assert_eq!(world.states().await, ["trashed", "trashed", "trashed", "stored"]);
 }
 
 fn wait_for(stage: &Stage, select: &str) {

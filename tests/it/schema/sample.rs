@@ -47,7 +47,8 @@ fn life(archive: &Archive) -> Vec<Event> {
         method: Method::Deflate,
         inode: Some(u64::MAX),
     };
-    let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: Some("p".to_owned()) };
+    // Nothing newer takes its place, which a policy would ask for.
+    let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: None };
     let remarks = Remarks::default();
     vec![
         Event::JobSucceeded { package: PackageId::new(format!("p{}", archive.id)).unwrap() },
