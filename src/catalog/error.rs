@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::pins::Refusal;
+use super::refusal::Refusal;
 use crate::lifecycle::IllegalTransition;
 use crate::model::{ArchiveId, SnapshotId};
 

@@ -24,6 +24,7 @@ mod operation;
 mod pins;
 mod read;
 mod record;
+mod refusal;
 mod row;
 mod sql;
 mod strain;
@@ -31,12 +32,13 @@ mod write;
 mod writer;
 
 pub use error::CatalogError;
-pub use pins::{Pin, Refusal, Unpin};
+pub use pins::{Pin, Unpin};
 pub use read::ViewRows;
 pub use record::{
     Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Origin, Planning,
     SnapshotRecord, UnplannedSnapshot, VerdictNote,
 };
+pub use refusal::Refusal;
 pub use strain::{Relief, Waiting};
 
 use crate::lifecycle::{Archive, Notice};

@@ -1,6 +1,6 @@
-//! `doctor`: tries what a backup needs before it is needed, and names the remedy for each thing that
-//! is wrong. It starts no job, fetches no package and changes nothing; it exits with 1 if something
-//! fails.
+//! `doctor`: tries what a backup needs before it is needed, and names the remedy for each thing
+//! that is wrong. It starts no job, fetches no package and changes nothing; it exits with 1 if
+//! something fails.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! The packages that an id on the command line means, for those commands that read them. Leases come
-//! first: retention may decide at any moment.
+//! The packages that an id on the command line means, for those commands that read them. Leases
+//! come first: retention may decide at any moment.
 
 use super::error::CliError;
 use super::output;

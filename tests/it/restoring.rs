@@ -107,7 +107,8 @@ fn a_snapshot_goes_to_another_instance_byte_for_byte_and_part_by_part() {
         assert_eq!(import.datasource_overwrite, None);
         assert_eq!(ledger.most_jobs_at_once(defaults::USER), 1);
         // What came from the server and what went to it are the same bytes.
-        let packages: Vec<&str> = ledger.packages().iter().map(|p| p.sha256()).collect();
+        let packages: Vec<&str> =
+            ledger.packages().iter().map(roma_sim::PackageRecord::sha256).collect();
         assert!(imports.iter().all(|(.., sha256)| packages.contains(&sha256.as_str())));
     }
     let events = "SELECT event FROM events WHERE event LIKE 'restore%' ORDER BY seq";

@@ -17,7 +17,8 @@ FROM snapshots AS s JOIN archives AS a ON a.snapshot_id = s.id
 WHERE s.instance = ? AND s.export = ? AND s.state = 'complete'
 GROUP BY s.id ORDER BY s.taken_at DESC LIMIT 1";
 
-/// When a job of ours last ended well and a package last arrived: the two rights that nothing tries.
+/// When a job of ours last ended well and a package last arrived: the two rights that nothing
+/// tries.
 const LAST: &str = "\
 SELECT max(CASE WHEN export <> 'watched' THEN ready_at END) AS exported,
     max(downloaded_at) AS downloaded

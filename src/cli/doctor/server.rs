@@ -1,5 +1,5 @@
-//! What ROMA must grant: every account signs in, every instance is found and may be read. Nothing is
-//! started there: whether a job may be started is told by the catalog, from the last time.
+//! What ROMA must grant: every account signs in, every instance is found and may be read. Nothing
+//! is started there: whether a job may be started is told by the catalog, from the last time.
 
 use super::Check;
 use crate::cli::error::CliError;
