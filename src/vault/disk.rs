@@ -39,7 +39,11 @@ pub trait Disk: Send + Sync + Debug {
     /// Gives a file another name; fails with `AlreadyExists` rather than overwrite.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Makes the names in a folder durable: creations, renames and removals.
+    /// Gives a file one more name, equal to the first: the file is gone when all its names are.
+    /// Fails with `AlreadyExists` rather than overwrite.
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable: creations, renames, links and removals.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Removes the name of a file.
@@ -108,6 +112,10 @@ impl Disk for OsDisk {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(from, to),
             result => Ok(result?),
         }
+    }
+
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        std::fs::hard_link(file, name)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

@@ -132,6 +132,14 @@ impl Disk for TestDisk {
         OsDisk.rename(from, to)
     }
 
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let short =
+            |path: &Path| path.strip_prefix(&self.state.root).unwrap_or(path).display().to_string();
+        let line = format!("{} {}", short(file), short(name));
+        self.state.step("link", Path::new(&line))?;
+        OsDisk.link(file, name)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.state.step("sync_dir", dir)?;
         OsDisk.sync_dir(dir)

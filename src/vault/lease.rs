@@ -1,14 +1,14 @@
 //! Who reads stored files holds them: a lease keeps their removal off until all is read.
 //!
 //! A lease is a shared lock on the file itself, which needs no room, is gone with whoever held it,
-//! and works between processes. Whoever removes takes the lock exclusively and waits for nobody: it
-//! comes again later. Nothing here may wait either, follow a link, or open anything but what can be
-//! read without waiting.
+//! and works between processes. Of a file that has several names it keeps all of them. Whoever
+//! removes takes the lock exclusively and waits for nobody: it comes again later. Nothing here may
+//! wait either, follow a link, or open anything but what can be read without waiting.
 //!
 //! Some file systems know no locks. There the file is opened all the same, and what is open can be
 //! read to its end by whoever has it open, though its name be gone.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,13 +16,13 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{CheckError, DamageReason, Vault, VaultError, io_error};
+use super::{CheckError, DamageReason, Vault, VaultError, examine, io_error};
 use crate::model::StoredFile;
 
 /// Keeps a stored file from being removed until it is dropped, or until the process ends.
 #[derive(Debug)]
 pub struct Lease {
-    _file: File,
+    file: File,
 }
 
 impl Vault {
@@ -43,12 +43,25 @@ impl Vault {
             return Err(VaultError::BeingRemoved { path }.into());
         }
         let found = opened.metadata().map_err(io_error("examine", &path))?;
-        // Removed between the two: its name is gone, and the lock is on nothing.
-        if found.nlink() == 0 {
-            return Err(DamageReason::Missing.into());
+        // Removed between the two: the lock is on nothing, or on what has other names.
+        match examine(&path)? {
+            Some(named) if is_same(&named, &found) => Ok(Lease { file: opened }),
+            _ => Err(DamageReason::Missing.into()),
         }
-        Ok(Lease { _file: opened })
     }
+}
+
+impl Lease {
+    /// Whether the file that is held has this name.
+    pub(super) fn is_named(&self, path: &Path) -> Result<bool, VaultError> {
+        let held = self.file.metadata().map_err(io_error("examine", path))?;
+        Ok(examine(path)?.is_some_and(|named| is_same(&named, &held)))
+    }
+}
+
+/// Whether both are one file, whatever its names.
+pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Opens for reading what has this name itself, and never waits, as opening a pipe would.

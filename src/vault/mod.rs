@@ -25,12 +25,14 @@ mod disk;
 mod error;
 mod extract;
 mod lease;
+mod likeness;
 mod lock;
 mod manifest;
 mod meter;
 mod pack;
 mod removal;
 mod reserve;
+mod share;
 mod staging;
 mod survey;
 mod whole;
@@ -42,6 +44,7 @@ pub use lease::Lease;
 pub use lock::{LockError, StateLock};
 pub use manifest::Manifest;
 pub use pack::PackJob;
+pub use share::Shared;
 pub use staging::{
     Chunk, Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,
     spawn_receiver,
@@ -64,6 +67,9 @@ struct Inner {
     /// Folders of the vault whose own names are known to be durable. Held while folders come and
     /// go, so that an emptied folder is not removed under a file on its way into it.
     folders: Mutex<HashSet<PathBuf>>,
+    /// Held while a name goes: all names of a file share one lock, and removals of two of them
+    /// would take each other for somebody who reads it.
+    unlinking: Mutex<()>,
 }
 
 impl Vault {
@@ -76,6 +82,7 @@ impl Vault {
             quarantine: state_dir.join("quarantine"),
             disk,
             folders: Mutex::default(),
+            unlinking: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -184,9 +191,18 @@ impl Vault {
         }
     }
 
-    /// Makes the folders that lead to `target`, each durable in its parent, and puts `from` there.
-    /// The caller syncs the last folder.
+    /// [`Vault::put_in`] for a file that has another name until then.
     fn move_in(&self, from: &Path, target: &Path) -> Result<io::Result<()>, VaultError> {
+        self.put_in(target, |disk| disk.rename(from, target))
+    }
+
+    /// Makes the folders that lead to `target`, each durable in its parent, and puts something
+    /// there that is whole. The caller syncs the last folder.
+    fn put_in(
+        &self,
+        target: &Path,
+        put: impl FnOnce(&dyn Disk) -> io::Result<()>,
+    ) -> Result<io::Result<()>, VaultError> {
         let mut durable = self.folders();
         let mut missing: Vec<&Path> = target
             .ancestors()
@@ -201,12 +217,12 @@ impl Vault {
             }
             durable.insert(folder.to_owned());
         }
-        let moved = self.inner.disk.rename(from, target);
-        if moved.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        let there = put(self.inner.disk.as_ref());
+        if there.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             // Somebody removed a folder behind our back: look again next time.
             durable.clear();
         }
-        Ok(moved)
+        Ok(there)
     }
 
     fn folders(&self) -> MutexGuard<'_, HashSet<PathBuf>> {

@@ -367,6 +367,9 @@ fn a_copy_that_went_wrong_never_reaches_the_vault() {
         fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
             OsDisk.rename(from, to)
         }
+        fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+            OsDisk.link(file, name)
+        }
         fn sync_dir(&self, dir: &Path) -> io::Result<()> {
             OsDisk.sync_dir(dir)
         }

@@ -2,15 +2,17 @@
 //!
 //! It must never remove what is not the file that was stored (the recorded path, a regular file,
 //! the recorded length, and either the recorded inode or the recorded content), never go through a
-//! link, and never take a file away under somebody who reads it. A crash before the unlink leaves
+//! symbolic link, and never take a file away under somebody who reads it. Only the one name goes: a
+//! file that other archives share stays for them. A crash before the unlink leaves
 //! the file, one after it a folder that is synced by the next call; both are the same call again.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
-use super::lease::{is_link, open_plain, try_exclusive};
+use super::lease::{is_link, is_same, open_plain, try_exclusive};
 use super::meter::measure;
 use super::{Vault, VaultError, examine, io_error};
 use crate::model::StoredFile;
@@ -68,6 +70,8 @@ impl Vault {
     /// and that nobody reads it. A file of another inode, for instance after the state directory
     /// was copied or came back from a backup, has to prove it by its content.
     fn unlink_ours(&self, path: &Path, file: &StoredFile) -> Result<(), VaultError> {
+        // Before the file is opened, and until it is closed.
+        let _alone = self.unlinking();
         let mut opened = match open_plain(path) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -76,11 +80,11 @@ impl Vault {
             }
             Err(error) => return Err(io_error("open", path)(error)),
         };
+        let found = opened.metadata().map_err(io_error("examine", path))?;
         // Held until the name is gone.
         if !try_exclusive(&opened).map_err(io_error("lock", path))? {
             return Err(VaultError::BeingRead { path: path.to_owned() });
         }
-        let found = opened.metadata().map_err(io_error("examine", path))?;
         if found.len() != file.content.bytes {
             let (recorded, found) = (file.content.bytes, found.len());
             return Err(VaultError::SizeDiffers { path: path.to_owned(), recorded, found });
@@ -93,14 +97,18 @@ impl Vault {
             }
         }
         // Reading may have taken its time.
-        let same = |now: &fs::Metadata| (now.dev(), now.ino()) == (found.dev(), found.ino());
         match examine(path)? {
             None => Ok(()),
-            Some(now) if same(&now) => self.remove_if_there(path),
+            Some(now) if is_same(&now, &found) => self.remove_if_there(path),
             Some(_) => Err(io_error("remove", path)(io::Error::other(
                 "another file has had its name since a moment ago",
             ))),
         }
+    }
+
+    fn unlinking(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing that a thread could have left half done.
+        self.inner.unlinking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tries to remove the folder of a month and then of its year. One that comes back after a

@@ -66,11 +66,17 @@ pub(super) fn flaw(file: &mut File, format: Format) -> io::Result<Option<&'stati
     })
 }
 
-fn is_whole_zip(file: &File) -> io::Result<bool> {
+/// A zip that begins and ends with the file and whose headers agree: no two entries have the same
+/// name or share bytes. `None` also if its directory is longer than so many bytes. What is wrong
+/// with a zip may come as an error without a number of the operating system, too.
+pub(super) fn open_strictly(
+    file: &File,
+    max_directory: u64,
+) -> io::Result<Option<ZipArchive<BufReader<&File>>>> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let directory = find_directory(&mut reader)?;
-    let Some(directory) = directory.filter(|directory| directory.size <= MAX_DIRECTORY) else {
-        return Ok(false);
+    let Some(directory) = directory.filter(|directory| directory.size <= max_directory) else {
+        return Ok(None);
     };
     // Known(0): bytes before the archive would mean that its beginning is not the file's.
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
@@ -78,9 +84,14 @@ fn is_whole_zip(file: &File) -> io::Result<bool> {
     if archive.central_directory_start() != directory.start
         || archive.comment().len() as u64 != directory.comment
     {
-        return Ok(false);
+        return Ok(None);
     }
     archive.validate_header_consistency().map_err(unwrap_io)?;
+    Ok(Some(archive))
+}
+
+fn is_whole_zip(file: &File) -> io::Result<bool> {
+    let Some(mut archive) = open_strictly(file, MAX_DIRECTORY)? else { return Ok(false) };
     let mut inflated = 0_u64;
     for index in 0..archive.len() {
         let entry = archive.by_index_data(index).map_err(unwrap_io)?;
@@ -111,7 +122,7 @@ fn is_whole_zip(file: &File) -> io::Result<bool> {
 }
 
 /// Keeps the operating system's own errors recognisable.
-fn unwrap_io(error: ZipError) -> io::Error {
+pub(super) fn unwrap_io(error: ZipError) -> io::Error {
     match error {
         ZipError::Io(error) => error,
         error => error.into(),

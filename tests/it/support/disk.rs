@@ -42,6 +42,9 @@ impl Disk for Tight {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsDisk.rename(from, to)
     }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        OsDisk.link(file, name)
+    }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
     }
@@ -83,6 +86,9 @@ impl Disk for Illegible {
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         OsDisk.rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        OsDisk.link(file, name)
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)

@@ -322,6 +322,15 @@ impl Disk for Worker {
         })
     }
 
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        let what = format!("{} as {}", self.named("link", file), self.0.platter.short(name));
+        self.0.perform(what, false, || {
+            OsDisk.link(file, name)?;
+            self.0.platter.linked(name);
+            Ok(())
+        })
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.sync("sync folder", dir, || {
             OsDisk.sync_dir(dir)?;

@@ -93,6 +93,11 @@ impl Platter {
         records.names.push(Change::Created(path.to_owned()));
     }
 
+    /// One more name of a file whose bytes are as durable as they were.
+    pub(crate) fn linked(&self, name: &Path) {
+        self.records().names.push(Change::Created(name.to_owned()));
+    }
+
     pub(crate) fn folder_created(&self, path: &Path) {
         self.records().names.push(Change::Folder(path.to_owned()));
     }
