@@ -65,11 +65,33 @@ pub enum Auth {
         /// Where the password lies.
         password: SecretPlace,
     },
+    /// A key pair that signs every request (contract 6.2).
+    AkSk {
+        /// Where the access key lies; all of these are read again when the keys are refused.
+        access_key: SecretPlace,
+        /// Where the secret key lies.
+        secret_key: SecretPlace,
+        /// Where the security token of temporary keys lies.
+        security_token: Option<SecretPlace>,
+    },
     /// A token that somebody else renews.
     Token {
         /// Where the token lies; read again for every renewal.
         token: SecretPlace,
     },
+}
+
+impl Auth {
+    /// Everything secret that it needs, each where it lies.
+    pub fn secrets(&self) -> Vec<&SecretPlace> {
+        match self {
+            Self::Password { password, .. } => vec![password],
+            Self::AkSk { access_key, secret_key, security_token } => {
+                [access_key, secret_key].into_iter().chain(security_token).collect()
+            }
+            Self::Token { token } => vec![token],
+        }
+    }
 }
 
 /// Where a secret lies. Reading it is the business of whoever needs it.

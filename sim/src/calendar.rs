@@ -71,6 +71,30 @@ pub(crate) fn iso_micros(at_ms: i64) -> String {
     format!("{}.{millisecond:03}000Z", seconds.trim_end_matches('Z'))
 }
 
+/// As in a signature: `20260102T030405Z`. None: it is no such date.
+pub(crate) fn from_basic(text: &str) -> Option<i64> {
+    let bytes = text.as_bytes();
+    let is_digit = |place: usize| bytes.get(place).is_some_and(u8::is_ascii_digit);
+    let shape = text.len() == 16 && bytes.get(8) == Some(&b'T') && bytes.get(15) == Some(&b'Z');
+    if !shape || !(0..15).filter(|place| *place != 8).all(is_digit) {
+        return None;
+    }
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
+    let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // The rule of `civil`, the other way round.
+    let shifted_year = if month <= 2 { year - 1 } else { year };
+    let cycle = shifted_year.div_euclid(400);
+    let of_cycle = shifted_year.rem_euclid(400);
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let of_year = (153 * from_march + 2) / 5 + day - 1;
+    let days = cycle * 146_097 + of_cycle * 365 + of_cycle / 4 - of_cycle / 100 + of_year - 719_468;
+    Some(days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1_000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +105,17 @@ mod tests {
         assert_eq!(http_date(1_767_323_045_000), "Fri, 02 Jan 2026 03:04:05 GMT");
         assert_eq!(iso_seconds(1_575_614_944_000), "2019-12-06T06:49:04Z");
         assert_eq!(iso_seconds(951_782_400_000), "2000-02-29T00:00:00Z");
+        assert_eq!(from_basic("20260102T030405Z"), Some(1_767_323_045_000));
+        assert_eq!(from_basic("19700101T000000Z"), Some(0));
+        for odd in
+            ["", "20260102T030405", "2026-01-02T03:04", "20261302T030405Z", "+026010+T030405Z"]
+        {
+            assert_eq!(from_basic(odd), None, "{odd}");
+        }
+        for days in 0..40_000 {
+            let text = iso_seconds(days * DAY_MS).replace(['-', ':'], "");
+            assert_eq!(from_basic(&text), Some(days * DAY_MS), "{text}");
+        }
         assert_eq!(iso_micros(1_578_128_722_701), "2020-01-04T09:05:22.701000Z");
     }
 }

@@ -12,6 +12,10 @@ pub const PROJECT_NAME: &str = "ap-southeast-1";
 pub const PROJECT_ID: &str = "0605768a3300d5762f82c0180692f7e0";
 /// A token of the user that never expires.
 pub const TOKEN: &str = "sim-token";
+/// An access key of the user, which never expires.
+pub const ACCESS_KEY: &str = "SIMACCESSKEY00000001";
+/// The secret key to it.
+pub const SECRET_KEY: &str = "sim-secret-key";
 /// Id of the instance.
 pub const INSTANCE_ID: &str = "e34610ca-0a37-4f04-8856-4101b08cc5e2";
 /// Name of the instance.

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use roma_sim::{
-    Endpoint, Fault, InstanceSpec, JobSpec, Knobs, SimClock, SimOptions, Simulator, UserSpec,
-    World, defaults,
+    Endpoint, Fault, InstanceSpec, JobSpec, KeySpec, Knobs, SimClock, SimOptions, Simulator,
+    UserSpec, World, defaults,
 };
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,7 @@ struct Options {
     /// Where to listen; port 0 takes any free one.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// TOML file with seed, knobs, users, tokens, instances and faults.
+    /// TOML file with seed, knobs, users, tokens, keys, instances and faults.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Writes the port into this file once it listens.
@@ -41,6 +41,7 @@ struct Config {
     knobs: Knobs,
     users: Vec<UserSpec>,
     tokens: Vec<StaticToken>,
+    keys: Vec<KeySpec>,
     instances: Vec<InstanceSpec>,
     /// Standing faults.
     faults: Vec<StandingFault>,
@@ -68,6 +69,7 @@ impl Default for Config {
             knobs: Knobs::default(),
             users: Vec::new(),
             tokens: Vec::new(),
+            keys: Vec::new(),
             instances: Vec::new(),
             faults: Vec::new(),
         }
@@ -123,6 +125,9 @@ fn furnish(simulator: &Simulator, config: Config, jobs: usize) -> Vec<String> {
     for token in config.tokens {
         world.add_static_token(&token.token, &token.user);
     }
+    for key in config.keys {
+        world.add_key(key);
+    }
     for instance in config.instances {
         world.add_instance(instance);
     }
@@ -139,6 +144,8 @@ fn introduce(simulator: &Simulator, job_ids: &[String]) -> std::io::Result<()> {
     writeln!(out, "user {} of domain {}", defaults::USER, defaults::DOMAIN)?;
     writeln!(out, "password {}", defaults::PASSWORD)?;
     writeln!(out, "token {}", defaults::TOKEN)?;
+    writeln!(out, "access key {}", defaults::ACCESS_KEY)?;
+    writeln!(out, "secret key {}", defaults::SECRET_KEY)?;
     writeln!(out, "project {} {}", defaults::PROJECT_NAME, defaults::PROJECT_ID)?;
     writeln!(out, "instance {} {}", defaults::INSTANCE_NAME, defaults::INSTANCE_ID)?;
     for job_id in job_ids {

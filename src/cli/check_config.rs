@@ -14,7 +14,7 @@ use crate::model::{Timestamp, story};
 use crate::retention::{Policy, TestFailure, failing_tests};
 use crate::roma::secret;
 use crate::service::{Consequence, consequences};
-use crate::settings::{Auth, Export, Settings};
+use crate::settings::{Export, Settings};
 
 pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError> {
     let settings = &loaded.settings;
@@ -177,10 +177,10 @@ fn next_due(settings: &Settings, export: &Export, now: Timestamp) -> Option<Time
 
 /// A credential of systemd is out of reach for a person's shell, so this only warns.
 fn unreadable_secrets(settings: &Settings) -> Vec<String> {
-    let places = settings.accounts.iter().map(|account| match &account.auth {
-        Auth::Password { password, .. } => (&account.name, password),
-        Auth::Token { token } => (&account.name, token),
-    });
+    let places = settings
+        .accounts
+        .iter()
+        .flat_map(|account| account.auth.secrets().into_iter().map(|place| (&account.name, place)));
     places
         .filter_map(|(account, place)| {
             let error = secret::read(place).err()?;

@@ -194,11 +194,35 @@ fn an_account_by_token_needs_nothing_else() {
         "2: account[ops].token_file: is missing; \
          for example token_file = \"credential:roma-token\""
     );
+}
+
+#[test]
+fn an_account_by_keys_needs_both_of_them() {
+    let start = BASE.find("auth =").unwrap();
+    let end = BASE.find("[[instance]]").unwrap();
+    let with = |keys: &str| format!("{}auth = \"aksk\"\n{keys}\n{}", &BASE[..start], &BASE[end..]);
+    let file = |path: &str| SecretPlace::File(path.into());
+    for (more, expected) in
+        [("", None), ("security_token_file = \"/run/token\"", Some(file("/run/token")))]
+    {
+        let text = format!("access_key_file = \"/a\"\nsecret_key_file = \"/b\"\n{more}");
+        let settings = settings(&with(&text));
+        let Auth::AkSk { access_key, secret_key, security_token } = &settings.accounts[0].auth
+        else {
+            panic!("{settings:?}")
+        };
+        let found = (access_key.clone(), secret_key.clone(), security_token.clone());
+        assert_eq!(found, (file("/a"), file("/b"), expected));
+    }
     assert_eq!(
-        problem(&with("auth = \"aksk\"\naccess_key_file = \"/a\"\nsecret_key_file = \"/b\"")),
-        "4: account[ops].auth: is not supported by this version yet (got \"aksk\"); \
-         use \"password\" or \"token\""
+        problem(&with("access_key_file = \"/a\"")),
+        "2: account[ops].secret_key_file: is missing; \
+         for example secret_key_file = \"credential:roma-secret-key\""
     );
+    let secret = "access_key_file = \"/a\"\nsecret_key_file = \"AKIA-the-key-itself\"";
+    let told = problem(&with(secret));
+    assert!(told.contains("must say where the secret lies"), "{told}");
+    assert!(!told.contains("the-key-itself"), "{told}");
 }
 
 #[test]

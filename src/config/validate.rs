@@ -130,9 +130,9 @@ const AUTH_KINDS: [(&str, AuthKind); 4] = [
 
 fn auth_kind(text: &str) -> Result<AuthKind, Fault> {
     match values::choice(text, &AUTH_KINDS)? {
-        AuthKind::AkSk | AuthKind::Agency => {
+        AuthKind::Agency => {
             let why = format!("is not supported by this version yet (got {})", quoted(text));
-            Err(Fault::new(why).remedy("use \"password\" or \"token\""))
+            Err(Fault::new(why).remedy("use \"password\", \"aksk\" or \"token\""))
         }
         kind => Ok(kind),
     }
@@ -167,6 +167,9 @@ fn auth(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
         let token = report.required(&at.key("token_file"), token, values::secret_place);
         return Some(Auth::Token { token: token? });
     }
+    if kind == AuthKind::AkSk {
+        return key_pair(raw, at, report);
+    }
     let iam_endpoint = raw.iam_endpoint.as_deref();
     let iam_endpoint = report.required(&at.key("iam_endpoint"), iam_endpoint, values::endpoint);
     let user = report.required(&at.key("user"), raw.user.as_deref(), values::plain_text);
@@ -181,6 +184,15 @@ fn auth(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
         project: project?,
         password: password?,
     })
+}
+
+fn key_pair(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
+    let (access, secret) = (raw.access_key_file.as_ref(), raw.secret_key_file.as_ref());
+    let access = report.required(&at.key("access_key_file"), access, values::secret_place);
+    let secret = report.required(&at.key("secret_key_file"), secret, values::secret_place);
+    let token = raw.security_token_file.as_ref();
+    let token = report.optional(&at.key("security_token_file"), token, values::secret_place);
+    Some(Auth::AkSk { access_key: access?, secret_key: secret?, security_token: token })
 }
 
 fn read_instances(

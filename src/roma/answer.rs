@@ -113,14 +113,14 @@ async fn beginning(mut response: Response) -> Vec<u8> {
 pub(super) async fn refusal(
     call: Call,
     response: Response,
-    secret: &SecretString,
+    hidden: &[SecretString],
     now: Timestamp,
 ) -> RomaError {
     let status = response.status();
     let retry_after_ms = retry_after(response.headers(), now);
     let location = response.headers().contains_key(reqwest::header::LOCATION);
     // Without its body the refusal still stands.
-    let error = wire::error_body(&redact(beginning(response).await, secret));
+    let error = wire::error_body(&redact(beginning(response).await, hidden));
     let (class, effect) = classify(call, status.as_u16(), error.code);
     let mut message = format!("the server answered {status}");
     if location {
@@ -141,10 +141,16 @@ pub(super) async fn refusal(
 const REDACTED: &str = "[redacted]";
 
 /// A server that shows what it was sent must not carry a secret into the catalog and the log. An
-/// answer without the secret is not touched.
-pub(super) fn redact(body: Vec<u8>, secret: &SecretString) -> Vec<u8> {
-    let secret = secret.expose_secret();
-    let shown = !secret.is_empty() && body.windows(secret.len()).any(|w| w == secret.as_bytes());
+/// answer without one is not touched.
+pub(super) fn redact(body: Vec<u8>, hidden: &[SecretString]) -> Vec<u8> {
+    hidden.iter().fold(body, |body, secret| without(body, secret.expose_secret()))
+}
+
+fn without(body: Vec<u8>, secret: &str) -> Vec<u8> {
+    if secret.is_empty() {
+        return body;
+    }
+    let shown = body.windows(secret.len()).any(|w| w == secret.as_bytes());
     let body = if shown {
         String::from_utf8_lossy(&body).replace(secret, REDACTED).into_bytes()
     } else {
@@ -163,11 +169,9 @@ pub(super) fn redact(body: Vec<u8>, secret: &SecretString) -> Vec<u8> {
 }
 
 /// The same for a header.
-pub(super) fn redact_text(text: &str, secret: &SecretString) -> String {
-    match secret.expose_secret() {
-        "" => text.to_owned(),
-        secret => text.replace(secret, REDACTED),
-    }
+pub(super) fn redact_text(text: &str, hidden: &[SecretString]) -> String {
+    let secrets = hidden.iter().map(ExposeSecret::expose_secret).filter(|s| !s.is_empty());
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
 }
 
 /// True: it held the secret.
@@ -313,8 +317,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_found_behind_escapes_and_in_keys_and_nothing_else_is_touched() {
-        let secret = SecretString::from("MIIS/ab+c==");
-        let clean = |body: &str| String::from_utf8(redact(body.as_bytes().to_vec(), &secret));
+        let hidden = [SecretString::from("unrelated"), SecretString::from("MIIS/ab+c==")];
+        let clean = |body: &str| String::from_utf8(redact(body.as_bytes().to_vec(), &hidden));
         for body in [
             r#"you sent MIIS/ab+c== and "more""#,
             r#"{"error_msg":"MIIS\/ab+c=="}"#,
@@ -325,7 +329,7 @@ mod tests {
             assert!(clean.contains(REDACTED) && !clean.contains("ab"), "{clean}");
         }
         let innocent = br#"{"a":"x\/y","b":1e5} "#.to_vec();
-        assert_eq!(redact(innocent.clone(), &secret), innocent);
-        assert_eq!(redact(b"\xff\\".to_vec(), &secret), b"\xff\\");
+        assert_eq!(redact(innocent.clone(), &hidden), innocent);
+        assert_eq!(redact(b"\xff\\".to_vec(), &hidden), b"\xff\\");
     }
 }

@@ -31,7 +31,7 @@ pub struct PackageStream {
     received: u64,
     limit: u64,
     /// What must not be shown should the server repeat it.
-    secret: SecretString,
+    hidden: Vec<SecretString>,
     /// Length the server announced, in bytes.
     pub length: Option<u64>,
     /// Whether the transfer itself tells a whole body from a cut one. Without it only the content
@@ -57,13 +57,13 @@ impl PackageStream {
     pub(super) async fn open(
         response: Response,
         limit: u64,
-        secret: SecretString,
+        hidden: Vec<SecretString>,
     ) -> Result<Self, RomaError> {
         let headers = response.headers();
         let length = response.content_length();
         let told = length.is_some() || headers.contains_key(TRANSFER_ENCODING);
-        let encoding = text_of(headers, &CONTENT_ENCODING, &secret);
-        let media_type = text_of(headers, &CONTENT_TYPE, &secret);
+        let encoding = text_of(headers, &CONTENT_ENCODING, &hidden);
+        let media_type = text_of(headers, &CONTENT_TYPE, &hidden);
         let mut stream = Self {
             length,
             // A part of a package (206) that nobody asked for does not say whether more is missing.
@@ -76,7 +76,7 @@ impl PackageStream {
             ended: false,
             received: 0,
             limit,
-            secret,
+            hidden,
         };
         if let Some(length) = length.filter(|length| *length > limit) {
             return Err(too_large(&format!("{length} bytes"), limit));
@@ -147,7 +147,7 @@ impl PackageStream {
             ShortBody::Package => return Ok(()),
             ShortBody::Refusal => body,
         };
-        let error = wire::error_body(&answer::redact(body, &self.secret));
+        let error = wire::error_body(&answer::redact(body, &self.hidden));
         let message = format!("the server answered {status} with a refusal: {}", error.message);
         match error.code {
             // The gateway answers before the service is asked (contract U23).
@@ -215,9 +215,9 @@ fn too_large(bytes: &str, limit: u64) -> RomaError {
     RomaError::new(Call::Download, FailureClass::Permanent, Effect::Unknown, message)
 }
 
-fn text_of(headers: &HeaderMap, name: &HeaderName, secret: &SecretString) -> Option<String> {
+fn text_of(headers: &HeaderMap, name: &HeaderName, hidden: &[SecretString]) -> Option<String> {
     let text = String::from_utf8_lossy(headers.get(name)?.as_bytes());
-    Some(shorten(answer::redact_text(&text, secret).trim()))
+    Some(shorten(answer::redact_text(&text, hidden).trim()))
 }
 
 fn is_odd(media_type: &str) -> bool {

@@ -42,7 +42,7 @@ impl Roma {
         let mut url = iam_endpoint.clone();
         url.set_path("/v3/projects");
         url.query_pairs_mut().append_pair("name", name);
-        let body = self.ask(Call::List, target, self.api.get(url), now).await?;
+        let body = self.ask_in(Call::List, (target, None), self.api.get(url), now).await?;
         let listed = list(&body, "projects")?;
         Ok(listed.iter().filter_map(|project| text(project, "id")).collect())
     }

@@ -1,26 +1,31 @@
-//! The client of ROMA Connect: one method a call, no retries, no state of its own but tokens.
+//! The client of ROMA Connect: one method a call, no retries, no state of its own but credentials.
 //!
 //! The GET of a package is destructive, so it goes through a client of its own that cannot send it
 //! twice: no redirects, no retries, no reuse of connections that may be dead, HTTP/1.1, identity
 //! encoding, a limit on silence but none on duration. The same client starts jobs, which must not
-//! be started twice either. Tokens are marked sensitive and never leave for another address.
+//! be started twice either. Credentials are marked sensitive and never leave for another address.
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, Response};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 mod answer;
+mod credential;
 mod download;
 mod error;
 mod import;
 mod inquiry;
 pub mod secret;
 mod session;
+mod signin;
+mod signing;
+mod standing;
 mod wire;
 
 pub use answer::ClockOffset;
@@ -81,7 +86,7 @@ pub struct Roma {
 struct Target {
     name: Name,
     clock: ServerClock,
-    session: std::sync::Arc<Session>,
+    session: Arc<Session>,
     endpoint: Url,
     project_id: String,
     instance_id: String,
@@ -95,9 +100,10 @@ impl Roma {
         limits: &Limits,
         tls: &Tls,
     ) -> Result<Self, ClientError> {
-        let sessions: HashMap<&Name, std::sync::Arc<Session>> = accounts
+        let used = |account: &Name| instances.iter().filter(|i| i.account == *account).count();
+        let sessions: HashMap<&Name, Arc<Session>> = accounts
             .iter()
-            .map(|account| (&account.name, std::sync::Arc::new(Session::new(account))))
+            .map(|account| (&account.name, Arc::new(Session::new(account, used(&account.name)))))
             .collect();
         let mut targets = HashMap::new();
         for instance in instances {
@@ -178,7 +184,7 @@ impl Roma {
     /// Makes sure that the instance's credential will not run out during what follows.
     pub async fn ready_credential(&self, instance: &Name, now: Timestamp) -> Result<(), RomaError> {
         let target = self.target(Call::Download, instance)?;
-        target.session.token(&self.api, &target.name, now).await.map(drop)
+        target.session.ready(&self.api, &target.name, now).await
     }
 
     /// The one GET (contract 3). Never call it before the intent is recorded.
@@ -192,8 +198,9 @@ impl Roma {
         let target = self.target(call, instance)?;
         let url = target.url(call, &["assets", "archives", package.as_str()])?;
         let request = self.once.get(url).header(ACCEPT, "*/*");
-        let (response, token) = self.send(call, target, request, now).await?;
-        PackageStream::open(response, self.max_package_bytes, token).await
+        let place = (target, Some(target.project_id.as_str()));
+        let (response, hidden) = self.send(call, place, request, now).await?;
+        PackageStream::open(response, self.max_package_bytes, hidden).await
     }
 
     /// The ids of all applications that the account may see (contract 5).
@@ -261,32 +268,46 @@ impl Roma {
         request: RequestBuilder,
         now: Timestamp,
     ) -> Result<Vec<u8>, RomaError> {
-        let (response, token) = self.send(call, target, request, now).await?;
-        Ok(answer::redact(answer::body(call, response).await?, &token))
+        self.ask_in(call, (target, Some(&target.project_id)), request, now).await
     }
 
-    /// Signs and sends a request; answers other than 2xx are errors. The token comes back with the
-    /// answer, because the answer may repeat it.
+    /// The same of an address that belongs to this project, or to none.
+    async fn ask_in(
+        &self,
+        call: Call,
+        place: (&Target, Option<&str>),
+        request: RequestBuilder,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, RomaError> {
+        let (response, hidden) = self.send(call, place, request, now).await?;
+        Ok(answer::redact(answer::body(call, response).await?, &hidden))
+    }
+
+    /// Signs and sends a request; answers other than 2xx are errors. What was secret in it comes
+    /// back with the answer, because the answer may repeat it.
     async fn send(
         &self,
         call: Call,
-        target: &Target,
+        (target, project_id): (&Target, Option<&str>),
         request: RequestBuilder,
         now: Timestamp,
-    ) -> Result<(Response, SecretString), RomaError> {
-        let token = target.session.token(&self.api, &target.name, now).await?;
-        let request = request
-            .header("X-Auth-Token", sensitive(call, &token)?)
-            .header(ACCEPT_ENCODING, "identity");
-        let response = request.send().await.map_err(|error| RomaError::transport(call, error))?;
+    ) -> Result<(Response, Vec<SecretString>), RomaError> {
+        let lease = target.session.lease(&self.api, &target.name, now).await?;
+        let (http, request) = request.header(ACCEPT_ENCODING, "identity").build_split();
+        let mut request = request.map_err(|error| RomaError::transport(call, error))?;
+        let hidden = lease.credential.attach(call, &mut request, project_id, now)?;
+        let sent = http.execute(request).await;
+        let response = sent.map_err(|error| RomaError::transport(call, error))?;
         target.clock.note(response.headers(), now);
         if response.status().is_success() {
-            target.session.accepted(&target.name);
-            return Ok((response, token));
+            target.session.accepted(&lease, &target.name);
+            return Ok((response, hidden));
         }
-        let error = answer::refusal(call, response, &token, now).await;
+        let mut error = answer::refusal(call, response, &hidden, now).await;
         if error.class == FailureClass::Unauthorized {
-            target.session.refused(&token, &target.name, now).await;
+            let skew = target.clock.offset().map(|offset| offset.millis);
+            error.message.push_str(&lease.credential.doubt_of_clock(skew));
+            target.session.refused(&lease, &target.name, &error.message, now).await;
         }
         Err(error)
     }
@@ -309,7 +330,7 @@ impl Target {
         let mut path = String::new();
         for part in parts {
             path.push('/');
-            push_encoded(&mut path, part);
+            push_encoded(&mut path, part.as_bytes());
         }
         // URLs drop these two, which would ask for something else.
         if path.len() > MAX_URL || parts.iter().any(|part| matches!(*part, "." | "..")) {
@@ -329,24 +350,15 @@ impl Target {
 
 /// Percent-encoded, whatever it holds (contract U16). The URL library would drop tabs and line
 /// breaks, and so ask for something else.
-fn push_encoded(path: &mut String, part: &str) {
-    for byte in part.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
+fn push_encoded(path: &mut String, part: &[u8]) {
+    for byte in part {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            path.push(char::from(*byte));
         } else {
             // Writing to a String cannot fail.
             let _ = write!(path, "%{byte:02X}");
         }
     }
-}
-
-fn sensitive(call: Call, token: &SecretString) -> Result<HeaderValue, RomaError> {
-    let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
-        let message = "the token cannot be sent in a header";
-        RomaError::new(call, FailureClass::Unauthorized, Effect::NotDone, message)
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 fn builder(tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {

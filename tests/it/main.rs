@@ -26,6 +26,7 @@ mod restoring;
 mod retention;
 mod schema;
 mod shutdown;
+mod signing_in;
 mod simulation;
 mod storing;
 mod support;

@@ -17,7 +17,7 @@ use roma_sim::{ContentSpec, Endpoint, Fault, JobState, Knobs, defaults};
 
 use tokio::task::JoinSet;
 
-use crate::support::world::{Setup, World, name};
+use crate::support::world::{Setup, SignIn, World, name};
 
 mod credentials;
 mod faults;
@@ -71,7 +71,7 @@ impl Call {
             _ => ConsumePoint::LastByte,
         };
         let knobs = Knobs { consume_point, ..Knobs::default() };
-        let mut setup = Setup { knobs, sign_in: true, ..Setup::default() };
+        let mut setup = Setup { knobs, sign_in: SignIn::Password, ..Setup::default() };
         setup.limits.max_package_bytes = 4 << 20;
         // Days pass here, and reading files again would be the last event of a row.
         setup.verify.daily_bytes = 0;

@@ -32,6 +32,8 @@ fn every_sample_survives_reading_and_writing() {
             "token_response.json" => round_trip::<TokenAnswer>(&name),
             "project_list.json" => round_trip::<ProjectList>(&name),
             "instance_list.json" => round_trip::<InstanceList>(&name),
+            // Requests and their signatures; `auth` is held to them.
+            "signing_vectors.json" => {}
             "app_list.json" => round_trip::<AppList>(&name),
             "task_list.json" => round_trip::<TaskList>(&name),
             _ if name.starts_with("export_request") => round_trip::<AssetSelection>(&name),

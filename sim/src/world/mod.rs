@@ -1,13 +1,14 @@
 //! The simulated service: users, instances, jobs, packages, and the ledger of what was served.
 //! PURE: no socket, no clock (`now_ms` is an argument), no chance but seeded. Its parts:
-//! `users` (who), `discovery` (what there is), `exports` (what may be asked), `jobs` (what is
-//! under way), `packages` (what can be had once), `imports`, and `serve`, which answers one
-//! request with all of them.
+//! `users` and `keys` (who), `discovery` (what there is), `exports` (what may be asked), `jobs`
+//! (what is under way), `packages` (what can be had once), `imports`, and `serve`, which answers
+//! one request with all of them.
 
 mod discovery;
 mod exports;
 mod imports;
 mod jobs;
+mod keys;
 mod packages;
 mod serve;
 mod users;
@@ -21,6 +22,7 @@ use crate::knobs::Knobs;
 use crate::ledger::Ledger;
 use crate::prng::{hex_id, uuid};
 
+pub use keys::KeySpec;
 pub(crate) use packages::GetTicket;
 pub(crate) use serve::Plan;
 
@@ -110,6 +112,7 @@ pub struct World {
     knobs: Knobs,
     users: BTreeMap<String, users::User>,
     tokens: HashMap<String, users::Token>,
+    keys: HashMap<String, keys::AccessKey>,
     instances: BTreeMap<String, Instance>,
     jobs: HashMap<String, jobs::Job>,
     /// Ids of the jobs that have not ended, oldest first.
@@ -130,6 +133,7 @@ impl World {
             knobs,
             users: BTreeMap::new(),
             tokens: HashMap::new(),
+            keys: HashMap::new(),
             instances: BTreeMap::new(),
             jobs: HashMap::new(),
             running: Vec::new(),
@@ -151,6 +155,13 @@ impl World {
             project_id: defaults::PROJECT_ID.to_owned(),
         });
         world.add_static_token(defaults::TOKEN, defaults::USER);
+        world.add_key(KeySpec {
+            access: defaults::ACCESS_KEY.to_owned(),
+            secret: defaults::SECRET_KEY.to_owned(),
+            user: defaults::USER.to_owned(),
+            security_token: None,
+            expires_ms: None,
+        });
         world.add_instance(InstanceSpec {
             project_id: defaults::PROJECT_ID.to_owned(),
             instance_id: defaults::INSTANCE_ID.to_owned(),

@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::World;
 use super::packages::GetTicket;
 use super::users::Caller;
-use crate::auth::credential;
+use crate::auth;
 use crate::chaos;
+use crate::defaults;
 use crate::fault::{Effect, Fault, UnauthorizedKind};
 use crate::http::Request;
 use crate::knobs::{ConsumePoint, Vintage};
@@ -48,7 +49,7 @@ impl World {
             self.bend_job(job_id, fault, now_ms);
         }
         self.settle(now_ms);
-        let caller = self.authenticate(&credential(request), now_ms);
+        let caller = self.authenticate(request, now_ms);
         let user = caller.as_ref().ok().map(|caller| caller.user.clone());
         let mut reply = match fault.as_ref().and_then(|fault| self.instead(fault, &call)) {
             Some(reply) => reply,
@@ -242,17 +243,13 @@ impl World {
 }
 
 fn unauthorized(kind: UnauthorizedKind) -> Refusal {
-    let iam = |code: u32, cause: &str| {
-        let message = format!("Incorrect IAM authentication information: {cause}");
-        Refusal::gateway(401, code, &message)
-    };
     match kind {
         UnauthorizedKind::ExpiredToken => expired_token(),
         UnauthorizedKind::BadToken => bad_token(),
-        UnauthorizedKind::BadSignature => iam(301, "verify aksk signature fail"),
-        UnauthorizedKind::ClockSkew => iam(301, "calc ak sk signature fail:signature expired"),
-        UnauthorizedKind::AkLocked => iam(301, "AK access failed to reach the limit,forbidden"),
-        UnauthorizedKind::AkUnknown => iam(305, "Get secretKey failed: ak not exist"),
+        UnauthorizedKind::BadSignature => auth::bad_signature(),
+        UnauthorizedKind::ClockSkew => auth::skewed(),
+        UnauthorizedKind::AkLocked => auth::locked(),
+        UnauthorizedKind::AkUnknown => auth::unknown(defaults::ACCESS_KEY),
         UnauthorizedKind::WrongTokenAs400 => Refusal::roma(400, 1002, "The token is wrong."),
     }
 }

@@ -1,7 +1,7 @@
 //! Users, their tokens, and the token endpoint of IAM.
 
 use super::{UserSpec, World};
-use crate::auth::{Credential, bad_signature};
+use crate::auth::{Credential, credential};
 use crate::calendar::iso_micros;
 use crate::http::Request;
 use crate::prng::hex_id;
@@ -32,6 +32,13 @@ pub(super) struct Token {
 pub(super) struct Caller {
     pub(super) user: String,
     project_id: Option<String>,
+}
+
+impl Caller {
+    /// A key is good for all projects of its user.
+    pub(super) fn with_key(user: &str) -> Caller {
+        Caller { user: user.to_owned(), project_id: None }
+    }
 }
 
 impl World {
@@ -67,16 +74,18 @@ impl World {
     }
 
     pub(super) fn authenticate(
-        &self,
-        credential: &Credential,
+        &mut self,
+        request: &Request,
         now_ms: i64,
     ) -> Result<Caller, Refusal> {
-        let text = match credential {
+        let text = match credential(request) {
             Credential::Token(text) => text,
-            Credential::Signature => return Err(bad_signature()),
+            Credential::Signature(signature) => {
+                return self.check_signature(request, &signature, now_ms);
+            }
             Credential::Missing => return Err(bad_token()),
         };
-        let token = self.tokens.get(text).ok_or_else(bad_token)?;
+        let token = self.tokens.get(&text).ok_or_else(bad_token)?;
         if token.revoked || token.expires_ms.is_some_and(|end| end <= now_ms) {
             return Err(expired_token());
         }

@@ -53,7 +53,7 @@ async fn signs_in(
     tell: Tell<'_>,
 ) -> Result<bool, CliError> {
     let subject = subject("account", account);
-    for place in secrets(account) {
+    for place in account.auth.secrets() {
         if let Err(error) = secret::read(place) {
             let remedy = match place {
                 SecretPlace::Credential(_) => {
@@ -78,16 +78,10 @@ async fn signs_in(
     }
 }
 
-fn secrets(account: &Account) -> Vec<&SecretPlace> {
-    match &account.auth {
-        Auth::Password { password, .. } => vec![password],
-        Auth::Token { token } => vec![token],
-    }
-}
-
 fn signed_in(account: &Account) -> String {
     match &account.auth {
         Auth::Password { user, domain, .. } => format!("{user} of {domain} signs in"),
+        Auth::AkSk { access_key, .. } => format!("a key pair is in {access_key} and beside it"),
         Auth::Token { token } => format!("a token is in {token}"),
     }
 }

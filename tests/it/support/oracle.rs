@@ -56,8 +56,10 @@ impl World {
     fn check_secrecy(&self) {
         for file in ["catalog.db", "catalog.db-wal"] {
             let bytes = std::fs::read(self.path(file)).unwrap();
-            let secret = defaults::TOKEN.as_bytes();
-            assert!(!bytes.windows(secret.len()).any(|w| w == secret), "a secret in {file}");
+            for secret in [defaults::TOKEN, defaults::PASSWORD, defaults::SECRET_KEY] {
+                let shown = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
+                assert!(!shown, "{secret} in {file}");
+            }
         }
     }
 

@@ -42,6 +42,18 @@ pub(crate) fn adoption(job: &str) -> Adoption {
     Adoption { instance: name("prod"), job: JobId::new(job).unwrap(), again: false }
 }
 
+/// How the account proves who it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SignIn {
+    /// The file `token`.
+    #[default]
+    Token,
+    /// The file `password`, at IAM.
+    Password,
+    /// The files `access-key` and `secret-key`.
+    Keys,
+}
+
 /// How a world is set up; the defaults are what most tests want.
 pub(crate) struct Setup {
     pub(crate) knobs: Knobs,
@@ -52,8 +64,7 @@ pub(crate) struct Setup {
     pub(crate) pack: Pack,
     /// Where ROMA is said to answer, when that is not the simulator.
     pub(crate) endpoint: Option<String>,
-    /// Sign in to IAM, instead of a token in a file.
-    pub(crate) sign_in: bool,
+    pub(crate) sign_in: SignIn,
     pub(crate) verify: Verify,
     /// One task at a time.
     pub(crate) serial: bool,
@@ -75,7 +86,7 @@ impl Default for Setup {
             disk: Arc::new(OsDisk),
             pack: Pack::default(),
             endpoint: None,
-            sign_in: false,
+            sign_in: SignIn::default(),
             verify: Verify::default(),
             serial: false,
             truth: None,
@@ -160,12 +171,23 @@ impl Ground {
         };
         let simulator = Simulator::start(options).await.unwrap();
         let directory = scratch();
-        for (file, secret) in [("token", defaults::TOKEN), ("password", defaults::PASSWORD)] {
-            std::fs::write(directory.path().join(file), secret).unwrap();
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-            std::fs::set_permissions(directory.path().join(file), mode).unwrap();
+        let ground = Self { simulator, clock, setup, in_doubt: Vec::new(), directory };
+        for (file, secret) in [
+            ("token", defaults::TOKEN),
+            ("password", defaults::PASSWORD),
+            ("access-key", defaults::ACCESS_KEY),
+            ("secret-key", defaults::SECRET_KEY),
+        ] {
+            ground.put_secret(file, secret);
         }
-        Self { simulator, clock, setup, in_doubt: Vec::new(), directory }
+        ground
+    }
+
+    /// Writes a file that nobody else may read.
+    pub(crate) fn put_secret(&self, file: &str, secret: &str) {
+        std::fs::write(self.path(file), secret).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(self.path(file), mode).unwrap();
     }
 
     /// Starts a daemon where nothing is meant to fail.
@@ -393,16 +415,23 @@ pub(crate) async fn turn(
     }
 }
 
-fn auth(ground: &Ground) -> Auth {
-    if !ground.setup.sign_in {
-        return Auth::Token { token: SecretPlace::File(ground.path("token")) };
-    }
-    Auth::Password {
-        iam_endpoint: ground.simulator.url().parse().unwrap(),
-        user: defaults::USER.to_owned(),
-        domain: defaults::DOMAIN.to_owned(),
-        project: defaults::PROJECT_NAME.to_owned(),
-        password: SecretPlace::File(ground.path("password")),
+pub(crate) fn auth(ground: &Ground) -> Auth {
+    let file = |name: &str| SecretPlace::File(ground.path(name));
+    match ground.setup.sign_in {
+        SignIn::Token => Auth::Token { token: file("token") },
+        SignIn::Password => Auth::Password {
+            iam_endpoint: ground.simulator.url().parse().unwrap(),
+            user: defaults::USER.to_owned(),
+            domain: defaults::DOMAIN.to_owned(),
+            project: defaults::PROJECT_NAME.to_owned(),
+            password: file("password"),
+        },
+        SignIn::Keys => Auth::AkSk {
+            access_key: file("access-key"),
+            secret_key: file("secret-key"),
+            security_token: Some(file("security-token"))
+                .filter(|_| ground.path("security-token").exists()),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use roma_archived::settings::{Account, Limits, Tls};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobState, UnauthorizedKind};
 
 use super::{client, instance, password};
-use crate::support::world::{Setup, World, name};
+use crate::support::world::{Setup, SignIn, World, name};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_secs(330);
@@ -26,7 +26,7 @@ const KINDS: [UnauthorizedKind; 7] = [
 ];
 
 fn signing_in() -> Setup {
-    Setup { sign_in: true, ..Setup::default() }
+    Setup { sign_in: SignIn::Password, ..Setup::default() }
 }
 
 fn count(world: &World, endpoint: Endpoint) -> u64 {
