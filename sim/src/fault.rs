@@ -63,6 +63,18 @@ pub enum UnauthorizedKind {
     WrongTokenAs400,
 }
 
+/// How a list changes. Places count from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListMove {
+    /// The asset in this place is deleted.
+    Gone(usize),
+    /// A new asset comes before this place.
+    New(usize),
+    /// The asset in this place becomes a favourite, which stands first (section 5).
+    Favourite(usize),
+}
+
 /// What a request meets instead of, or on top of, its ordinary answer.
 ///
 /// As JSON: the variant's name in `snake_case`, with its fields as an object:
@@ -209,6 +221,8 @@ pub enum Fault {
         #[serde(default)]
         effect: Effect,
     },
+    /// The page as it is; then, before the next request, the list changes.
+    ListMoves(ListMove),
     /// A `Date` header off the clock.
     WrongDate {
         /// By how much.

@@ -34,7 +34,7 @@ pub mod world;
 
 pub use clock::SimClock;
 pub use content::ContentSpec;
-pub use fault::{Effect, Endpoint, Fault, UnauthorizedKind};
+pub use fault::{Effect, Endpoint, Fault, ListMove, UnauthorizedKind};
 pub use knobs::Knobs;
 pub use ledger::{GetRecord, Ledger, PackageRecord};
 pub use server::{SimOptions, Simulator};

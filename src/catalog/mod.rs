@@ -26,6 +26,7 @@ mod read;
 mod record;
 mod refusal;
 mod row;
+mod runs;
 mod sql;
 mod strain;
 mod write;
@@ -181,31 +182,6 @@ impl Catalog {
         }
     }
 
-    /// Opens a run, whose scope is yet to be read.
-    pub async fn open_snapshot(
-        &self,
-        new: NewSnapshot,
-        at: Timestamp,
-    ) -> Result<SnapshotId, CatalogError> {
-        match self.write(Operation::OpenSnapshot(new), at).await? {
-            Outcome::Snapshot(id) => Ok(id),
-            _ => Err(CatalogError::WriterGone),
-        }
-    }
-
-    /// Records what became of a snapshot's planning; the answer holds the archives it opened.
-    pub async fn plan(
-        &self,
-        snapshot: SnapshotId,
-        planning: Planning,
-        at: Timestamp,
-    ) -> Result<Vec<Archive>, CatalogError> {
-        match self.write(Operation::Plan(snapshot, planning), at).await? {
-            Outcome::Archives(archives) => Ok(archives),
-            _ => Err(CatalogError::WriterGone),
-        }
-    }
-
     /// Takes over a job that was started elsewhere. Doing it again changes nothing, unless the
     /// adoption says so of a job that was taken for lost.
     pub async fn adopt(&self, adoption: Adoption, at: Timestamp) -> Result<Adopted, CatalogError> {
@@ -294,11 +270,6 @@ impl Catalog {
     /// The newest time that an event carries: the clock has been there.
     pub async fn latest_event_time(&self) -> Result<Option<Timestamp>, CatalogError> {
         read::latest_event_time(&mut *self.reader.lock().await).await
-    }
-
-    /// Snapshots whose scope is yet to be read.
-    pub async fn to_plan(&self) -> Result<Vec<UnplannedSnapshot>, CatalogError> {
-        read::to_plan(&mut *self.reader.lock().await).await
     }
 
     /// What is recorded of the configured exports.

@@ -6,19 +6,19 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Column, Row, SqliteConnection, TypeInfo, ValueRef};
 
 use super::error::CatalogError;
-use super::record::{ExportState, SnapshotRecord, UnplannedSnapshot};
+use super::record::{ExportState, SnapshotRecord};
 use super::{row, sql};
 use crate::lifecycle::Archive;
 use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
 
-fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, CatalogError>
+pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, CatalogError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
 {
     row.try_get(column).map_err(CatalogError::Read)
 }
 
-fn name(row: &SqliteRow, column: &str) -> Result<Name, CatalogError> {
+pub(super) fn name(row: &SqliteRow, column: &str) -> Result<Name, CatalogError> {
     let text: String = get(row, column)?;
     text.parse().map_err(|error| CatalogError::BadRow {
         what: format!("{column} `{text}`"),
@@ -26,7 +26,7 @@ fn name(row: &SqliteRow, column: &str) -> Result<Name, CatalogError> {
     })
 }
 
-fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, CatalogError> {
+pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, CatalogError> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_millis))
 }
 
@@ -90,25 +90,6 @@ pub(super) async fn latest_event_time(
         .await
         .map_err(CatalogError::Read)?;
     Ok(millis.map(Timestamp::from_millis))
-}
-
-pub(super) fn unplanned(row: &SqliteRow) -> Result<UnplannedSnapshot, CatalogError> {
-    Ok(UnplannedSnapshot {
-        id: SnapshotId(get(row, "id")?),
-        instance: name(row, "instance")?,
-        export: name(row, "export")?,
-        taken_at: Timestamp::from_millis(get(row, "taken_at_ms")?),
-        attempts: u32::try_from(get::<i64>(row, "attempts")?).unwrap_or(u32::MAX),
-        not_before: Timestamp::from_millis(get(row, "not_before_ms")?),
-    })
-}
-
-pub(super) async fn to_plan(
-    db: &mut SqliteConnection,
-) -> Result<Vec<UnplannedSnapshot>, CatalogError> {
-    let rows =
-        sqlx::query(sql::SELECT_UNPLANNED).fetch_all(db).await.map_err(CatalogError::Read)?;
-    rows.iter().map(unplanned).collect()
 }
 
 pub(super) async fn exports(db: &mut SqliteConnection) -> Result<Vec<ExportState>, CatalogError> {

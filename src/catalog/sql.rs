@@ -90,6 +90,16 @@ pub(super) const SELECT_SNAPSHOT_PARTS: &str = "SELECT parts FROM internal_snaps
 pub(super) const SELECT_UNPLANNED: &str =
     "SELECT * FROM internal_snapshot WHERE parts IS NULL ORDER BY not_before_ms, id";
 
+/// The scopes of the newest run that has parts; of a part that was exported again, the last one.
+pub(super) const SELECT_LAST_PARTS: &str = "\
+SELECT scope FROM internal_archive AS a
+WHERE snapshot_id = (
+    SELECT max(id) FROM internal_snapshot WHERE instance = ?1 AND export = ?2 AND parts > 0)
+  AND id = (SELECT max(id) FROM internal_archive AS b
+            WHERE b.snapshot_id = a.snapshot_id AND b.part = a.part)
+  AND scope IS NOT NULL
+ORDER BY part";
+
 pub(super) const UPDATE_SNAPSHOT_SUMMARY: &str = "\
 UPDATE internal_snapshot SET
     kept_because = CASE WHEN state = ?2 THEN kept_because END,

@@ -8,14 +8,15 @@ use super::archives::{
     NewArchive, apply, apply_change, open_archive, refresh_snapshot, write_event,
 };
 use super::error::{CatalogError, failed};
-use super::exports::{configure_export, note_verdict, record_failure, set_due};
+use super::exports::{configure_export, note_verdict};
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
 use super::pins;
-use super::record::{Adopted, Adoption, NewSnapshot, Origin, Planning};
+use super::record::{Adopted, Adoption, NewSnapshot, Origin};
 use super::row;
+use super::runs;
 use super::sql;
-use crate::lifecycle::{Archive, Event, SnapshotEvent, SnapshotState, StateWord};
+use crate::lifecycle::{Event, StateWord};
 use crate::model::{Name, SnapshotId, Timestamp};
 
 pub(super) async fn perform(
@@ -39,10 +40,10 @@ pub(super) async fn perform(
             Ok(Outcome::Archives(archives))
         }
         Operation::OpenSnapshot(new) => {
-            open_snapshot(db, &new, at, journal).await.map(Outcome::Snapshot)
+            runs::open(db, &new, at, journal).await.map(Outcome::Snapshot)
         }
         Operation::Plan(snapshot, planning) => {
-            plan(db, snapshot, planning, at, journal).await.map(Outcome::Archives)
+            runs::plan(db, snapshot, planning, at, journal).await.map(Outcome::Archives)
         }
         Operation::Adopt(adoption) => {
             let adopted = adopt(db, adoption, at, journal).await?;
@@ -96,100 +97,6 @@ pub(super) async fn data_version(db: &mut SqliteConnection) -> Result<i64, Catal
     sqlx::query_scalar("PRAGMA data_version").fetch_one(db).await.map_err(CatalogError::Read)
 }
 
-async fn open_snapshot(
-    db: &mut SqliteConnection,
-    new: &NewSnapshot,
-    at: Timestamp,
-    journal: &mut Vec<Line>,
-) -> Result<SnapshotId, CatalogError> {
-    let id = sqlx::query(sql::INSERT_SNAPSHOT)
-        .bind(new.instance.as_str())
-        .bind(new.export.as_str())
-        .bind(new.origin.word())
-        .bind(new.taken_at.as_millis())
-        .bind(at.as_millis())
-        .execute(&mut *db)
-        .await
-        .map_err(failed)?
-        .last_insert_rowid();
-    let id = SnapshotId(id);
-    if new.origin == Origin::Schedule {
-        set_due(db, &new.instance, &new.export, new.taken_at, new.next_due).await?;
-    }
-    let event = SnapshotEvent::SnapshotOpened { origin: new.origin.word().to_owned() };
-    let state = Some(SnapshotState::Open);
-    write_event(db, Line::of_snapshot(id, &new.export, &event, (None, state), at), journal).await?;
-    Ok(id)
-}
-
-async fn plan(
-    db: &mut SqliteConnection,
-    snapshot: SnapshotId,
-    planning: Planning,
-    at: Timestamp,
-    journal: &mut Vec<Line>,
-) -> Result<Vec<Archive>, CatalogError> {
-    let row = sqlx::query(sql::SELECT_SNAPSHOT)
-        .bind(snapshot.0)
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed)?;
-    let found = super::read::unplanned(&row)?;
-    let query = match &planning {
-        Planning::Parts(scopes) => sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
-            .bind(snapshot.0)
-            .bind(i64::try_from(scopes.len()).unwrap_or(i64::MAX)),
-        Planning::Postponed(failure, not_before) => sqlx::query(sql::UPDATE_SNAPSHOT_POSTPONED)
-            .bind(snapshot.0)
-            .bind(not_before.as_millis())
-            .bind(failure.message.clone()),
-        Planning::Failed(message) => {
-            sqlx::query(sql::UPDATE_SNAPSHOT_UNPLANNABLE).bind(snapshot.0).bind(message.clone())
-        }
-    };
-    if query.execute(&mut *db).await.map_err(failed)?.rows_affected() != 1 {
-        return Err(CatalogError::AlreadyPlanned(snapshot));
-    }
-    let mut archives = Vec::new();
-    let event = match planning {
-        Planning::Parts(scopes) => {
-            for (part, scope) in (1..).zip(&scopes) {
-                let new = NewArchive {
-                    snapshot,
-                    instance: &found.instance,
-                    export: &found.export,
-                    part,
-                    generation: 0,
-                    replaces: None,
-                    scope: Some(scope),
-                    scheduled_at: found.taken_at,
-                    not_before: at,
-                };
-                archives.push(open_archive(db, &new, at, journal).await?);
-            }
-            SnapshotEvent::PartsPlanned {
-                parts: u32::try_from(scopes.len()).unwrap_or(u32::MAX),
-                apps: scopes.iter().map(|scope| scope.apps.len()).sum(),
-                tasks: scopes.iter().map(|scope| scope.tasks.len()).sum(),
-            }
-        }
-        Planning::Postponed(failure, not_before) => {
-            let message = Some(failure.message.as_str());
-            record_failure(db, &found.instance, &found.export, at, message).await?;
-            SnapshotEvent::PlanningPostponed { failure, not_before }
-        }
-        Planning::Failed(message) => {
-            record_failure(db, &found.instance, &found.export, at, Some(&message)).await?;
-            SnapshotEvent::PlanningFailed { message }
-        }
-    };
-    let states = (Some(SnapshotState::Open), None);
-    write_event(db, Line::of_snapshot(snapshot, &found.export, &event, states, at), journal)
-        .await?;
-    refresh_snapshot(db, snapshot, at, journal).await?;
-    Ok(archives)
-}
-
 async fn adopt(
     db: &mut SqliteConnection,
     adoption: Adoption,
@@ -223,7 +130,7 @@ async fn adopt(
         taken_at: at,
         next_due: None,
     };
-    let snapshot = open_snapshot(db, &new, at, journal).await?;
+    let snapshot = runs::open(db, &new, at, journal).await?;
     sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
         .bind(snapshot.0)
         .bind(1_i64)

@@ -12,6 +12,7 @@
 mod archive;
 mod failure;
 mod notice;
+mod partition;
 mod retry;
 #[cfg(test)]
 mod samples;
@@ -23,6 +24,7 @@ mod transition;
 pub use archive::{Archive, Milestones};
 pub use failure::{Effect, Failure, FailureClass};
 pub use notice::Notice;
+pub use partition::{MOST_ASSETS, partition};
 pub use retry::{
     Pace, Present, REQUEST_ATTEMPTS, after_failure, backoff, credible_due, poll_delay,
     replacement_generation, replacement_pause,

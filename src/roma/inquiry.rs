@@ -5,7 +5,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::error::{Call, RomaError, Speaker};
-use super::{PAGE_SIZE, Roma, answer};
+use super::listing::PAGE_SIZE;
+use super::{Roma, answer};
 use crate::lifecycle::FailureClass;
 use crate::model::{JobId, Name, Timestamp};
 

@@ -21,6 +21,7 @@ mod download;
 mod error;
 mod import;
 mod inquiry;
+mod listing;
 pub mod secret;
 mod session;
 mod signin;
@@ -33,6 +34,7 @@ pub use download::PackageStream;
 pub use error::{Call, ErrorCode, RomaError, Speaker, classify, shorten};
 pub use import::{FORM_BYTES, ImportMode, ImportOptions, LARGEST_REQUEST, file_name_fits};
 pub use inquiry::ListedInstance;
+pub use listing::Listing;
 pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_body};
 
 use crate::lifecycle::{Effect, FailureClass};
@@ -43,10 +45,6 @@ use session::Session;
 
 const USER_AGENT: &str = concat!("roma-archived/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Assets a page; the documents state a limit for tasks only (contract 5).
-const PAGE_SIZE: usize = 100;
-/// Pages that are read at most: a hundred times an instance's quota (contract 1).
-const MAX_PAGES: usize = 1_000;
 /// The gateway takes no longer address (contract 7).
 const MAX_URL: usize = 32 << 10;
 
@@ -201,56 +199,6 @@ impl Roma {
         let place = (target, Some(target.project_id.as_str()));
         let (response, hidden) = self.send(call, place, request, now).await?;
         PackageStream::open(response, self.max_package_bytes, hidden).await
-    }
-
-    /// The ids of all applications that the account may see (contract 5).
-    pub async fn list_apps(
-        &self,
-        instance: &Name,
-        now: Timestamp,
-    ) -> Result<Vec<String>, RomaError> {
-        let target = self.target(Call::List, instance)?;
-        let url = target.url(Call::List, &["apps"])?;
-        self.pages(target, &url, ("apps", "id"), now).await
-    }
-
-    /// The ids of all FDI tasks (contract 5).
-    pub async fn list_tasks(
-        &self,
-        instance: &Name,
-        now: Timestamp,
-    ) -> Result<Vec<String>, RomaError> {
-        let target = self.target(Call::List, instance)?;
-        let url = target.tasks_url()?;
-        self.pages(target, &url, ("entities", "task_id"), now).await
-    }
-
-    /// Pages until the total is reached or a page is empty; ids that come twice, because offsets
-    /// shift while assets change, count once.
-    async fn pages(
-        &self,
-        target: &Target,
-        url: &Url,
-        (list, id): (&str, &str),
-        now: Timestamp,
-    ) -> Result<Vec<String>, RomaError> {
-        let mut ids = std::collections::BTreeSet::new();
-        let mut offset = 0;
-        for _ in 0..MAX_PAGES {
-            let request =
-                self.api.get(url.clone()).query(&[("offset", offset), ("limit", PAGE_SIZE)]);
-            let body = self.ask(Call::List, target, request, now).await?;
-            let page = wire::page(&body, list, id).ok_or_else(|| {
-                answer::unexpected(Call::List, &body, &format!("no list `{list}`"))
-            })?;
-            offset += page.ids.len();
-            let empty = page.ids.is_empty();
-            ids.extend(page.ids);
-            if empty || page.total.is_some_and(|total| ids.len() as u64 >= total) {
-                return Ok(ids.into_iter().collect());
-            }
-        }
-        Err(answer::bad(Call::List, "more than a thousand pages"))
     }
 
     fn target(&self, call: Call, instance: &Name) -> Result<&Target, RomaError> {

@@ -116,7 +116,9 @@ fn text_of(value: &Value) -> Option<String> {
 pub(super) struct Page {
     /// How many there are in all, as far as the answer says.
     pub(super) total: Option<u64>,
-    /// The ids of this page.
+    /// How many this page has: the next one begins after them.
+    pub(super) items: usize,
+    /// Their ids. One without an id cannot be exported.
     pub(super) ids: Vec<String>,
 }
 
@@ -125,7 +127,7 @@ pub(super) fn page(body: &[u8], list: &str, id: &str) -> Option<Page> {
     let page: Value = serde_json::from_slice(body).ok()?;
     let items = page.get(list)?.as_array()?;
     let ids = items.iter().filter_map(|item| item.get(id).and_then(text_of)).collect();
-    Some(Page { total: page.get("total").and_then(Value::as_u64), ids })
+    Some(Page { total: page.get("total").and_then(Value::as_u64), items: items.len(), ids })
 }
 
 /// An error answer of whatever shape.

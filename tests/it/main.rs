@@ -25,6 +25,7 @@ mod recovery;
 mod restoring;
 mod retention;
 mod schema;
+mod scopes;
 mod shutdown;
 mod signing_in;
 mod simulation;

@@ -3,7 +3,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, SimOptions, Simulator, defaults};
@@ -13,7 +13,7 @@ use crate::support::binary::{command, config, run};
 
 fn start(config: &Path, environment: &[(&str, &str)]) -> Child {
     let mut daemon = command(config, &["run"]);
-    daemon.envs(environment.iter().copied()).stderr(Stdio::null());
+    daemon.envs(environment.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
     daemon.spawn().unwrap()
 }
 
@@ -109,7 +109,9 @@ async fn a_second_daemon_is_turned_away_while_commands_work() {
     let directory = tempfile::tempdir().unwrap();
     let config = config(directory.path(), &simulator.url());
     let daemon = start(&config, &[]);
-    until(async || run(&config, &["status"]).await.status.success()).await;
+    // It is at work once it has recorded what it is to do.
+    let is_known = |status: Output| String::from_utf8_lossy(&status.stdout).contains("nightly");
+    until(async || is_known(run(&config, &["status"]).await)).await;
     let second = run(&config, &["run"]).await;
     assert_eq!(second.status.code(), Some(75));
     let complaint = String::from_utf8_lossy(&second.stderr).into_owned();

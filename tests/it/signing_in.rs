@@ -62,8 +62,8 @@ async fn a_whole_life_is_signed() {
 async fn every_call_is_signed_as_it_goes_over_the_wire() {
     let world = World::new(with_keys()).await;
     let (roma, prod, now) = (client(&world), name("prod"), world.now());
-    assert_eq!(roma.list_apps(&prod, now).await.unwrap().len(), defaults::APPS);
-    assert_eq!(roma.list_tasks(&prod, now).await.unwrap().len(), defaults::TASKS);
+    assert_eq!(roma.list_apps(&prod, now).await.unwrap().ids.len(), defaults::APPS);
+    assert_eq!(roma.list_tasks(&prod, now).await.unwrap().ids.len(), defaults::TASKS);
     assert_eq!(roma.listed_instances(&prod, now).await.unwrap().len(), 1);
     let iam = world.simulator.url().parse().unwrap();
     let found = async |named: &str| roma.projects(&prod, (&iam, named), now).await.unwrap();

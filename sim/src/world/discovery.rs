@@ -1,9 +1,11 @@
 //! What there is: lists of instances, applications and tasks, page by page.
 
-use super::World;
 use super::users::Caller;
+use super::{Item, World};
 use crate::calendar::iso_seconds;
+use crate::fault::{Endpoint, ListMove};
 use crate::http::Request;
+use crate::prng::{hex_id, uuid};
 use crate::reply::{Refusal, Reply};
 use crate::route::Place;
 use crate::wire::{AppEntry, AppList, InstanceEntry, InstanceList, TaskEntry, TaskList};
@@ -24,6 +26,29 @@ fn page<'a, T>(request: &Request, most: usize, all: &'a [T]) -> &'a [T] {
 }
 
 impl World {
+    /// Changes the list of applications or of tasks of an instance; any other endpoint has none.
+    pub fn move_list(&mut self, instance_id: &str, endpoint: Endpoint, what: ListMove) {
+        let number = self.next_number();
+        let word = format!("{instance_id}/new");
+        let Some(instance) = self.instances.get_mut(instance_id) else { return };
+        let (list, id) = match endpoint {
+            Endpoint::Apps => (&mut instance.apps, uuid(self.seed, &word, number)),
+            Endpoint::Tasks => (&mut instance.tasks, hex_id(self.seed, &word, number)),
+            _ => return,
+        };
+        match what {
+            ListMove::Gone(place) if place < list.len() => drop(list.remove(place)),
+            ListMove::Favourite(place) if place < list.len() => {
+                list[..=place].rotate_right(1);
+            }
+            ListMove::New(place) => {
+                let item = Item { id, name: format!("new-{number}") };
+                list.insert(place.min(list.len()), item);
+            }
+            ListMove::Gone(_) | ListMove::Favourite(_) => {}
+        }
+    }
+
     /// The instance, if the caller may see it.
     pub(super) fn instance_of(
         &self,

@@ -62,6 +62,11 @@ impl World {
         if let Some(fault) = &fault {
             reply = self.afterwards(fault, reply, &call);
         }
+        if let (Some(endpoint), Some(Fault::ListMoves(what))) = (endpoint, &fault)
+            && let Some(instance_id) = route.ids().last()
+        {
+            self.move_list(instance_id, endpoint, *what);
+        }
         reply.add_header("X-Request-Id", &call.request_id);
         let shape = Shape::of(&self.knobs, fault.as_ref(), &reply, now_ms);
         let status = if shape.silent { 0 } else { reply.status };

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fault::{Effect, UnauthorizedKind};
+use crate::fault::{Effect, ListMove, UnauthorizedKind};
 use crate::http::Request;
 use crate::knobs::{
     ArchiveIdPlace, CodeStyle, ConsumePoint, EmptyLists, LockScope, ReasonForm, SecondGet,
@@ -424,6 +424,29 @@ fn a_failure_before_the_effect_has_none_and_one_after_it_has() {
         let after = fetch(&mut world, &package_id);
         assert_eq!(after, if effect { 403 } else { 200 }, "{fault:?}");
     }
+}
+
+#[test]
+fn a_list_moves_between_two_pages() {
+    let mut world = world(Knobs::default());
+    let ids = |world: &World| world.app_ids(defaults::INSTANCE_ID);
+    let before = ids(&world);
+    let last = before.len() - 1;
+    let moves = [ListMove::Favourite(last), ListMove::New(0), ListMove::Gone(2)];
+    for what in moves {
+        world.script(Endpoint::Apps, Fault::ListMoves(what));
+    }
+    let (_, page) = get(&mut world, "/apps?limit=1", NOW);
+    assert_eq!(page["apps"][0]["id"], json!(before[0]), "the page is as it was");
+    assert_eq!((&ids(&world)[0], &ids(&world)[1]), (&before[last], &before[0]));
+    get(&mut world, "/apps?limit=1", NOW);
+    let (_, page) = get(&mut world, "/apps?limit=1", NOW);
+    assert_eq!(page["total"], json!(before.len() + 1));
+    let after = ids(&world);
+    assert!(!before.contains(&after[0]) && !after.contains(&before[0]), "{after:?}");
+    world.move_list(defaults::INSTANCE_ID, Endpoint::Job, ListMove::Gone(0));
+    world.move_list(defaults::INSTANCE_ID, Endpoint::Tasks, ListMove::Gone(1_000_000));
+    assert_eq!(ids(&world), after);
 }
 
 #[test]

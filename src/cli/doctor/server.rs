@@ -113,11 +113,13 @@ async fn reads(
     let rights = "give the account's user group the role ROMA Administrator, or a policy with \
                   roma:assets:export and the rights to read applications and tasks";
     match roma.list_apps(name, now()).await {
-        Ok(apps) => tell(Check::well(&*subject, format!("{} applications seen", apps.len())))?,
+        Ok(apps) => {
+            tell(Check::well(&*subject, format!("{} applications seen", apps.ids.len())))?;
+        }
         Err(error) => tell(failed(subject.clone(), error, rights))?,
     }
     match roma.list_tasks(name, now()).await {
-        Ok(tasks) => tell(Check::well(&*subject, format!("{} tasks seen", tasks.len())))?,
+        Ok(tasks) => tell(Check::well(&*subject, format!("{} tasks seen", tasks.ids.len())))?,
         Err(error) => tell(failed(subject.clone(), error, rights))?,
     }
     match roma.may_read_jobs(name, now()).await {
