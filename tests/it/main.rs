@@ -17,6 +17,7 @@ mod instances;
 mod kill;
 mod launching;
 mod mishaps;
+mod openapi;
 mod pins;
 mod plans;
 mod polling;
