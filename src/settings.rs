@@ -74,6 +74,11 @@ pub enum Auth {
         /// Where the security token of temporary keys lies.
         security_token: Option<SecretPlace>,
     },
+    /// Keys of the agency that this machine has in the cloud (contract 6.3).
+    Agency {
+        /// Where the machine's metadata service answers, without a path.
+        metadata_endpoint: Url,
+    },
     /// A token that somebody else renews.
     Token {
         /// Where the token lies; read again for every renewal.
@@ -89,6 +94,7 @@ impl Auth {
             Self::AkSk { access_key, secret_key, security_token } => {
                 [access_key, secret_key].into_iter().chain(security_token).collect()
             }
+            Self::Agency { .. } => Vec::new(),
             Self::Token { token } => vec![token],
         }
     }

@@ -33,6 +33,8 @@ pub(crate) fn word(endpoint: Endpoint) -> &'static str {
         Endpoint::Tasks => "tasks",
         Endpoint::Instances => "instances",
         Endpoint::Projects => "projects",
+        Endpoint::MetadataToken => "metadata_token",
+        Endpoint::SecurityKey => "security_key",
     }
 }
 
@@ -71,7 +73,11 @@ fn menu(endpoint: Endpoint, bytes: u64) -> Vec<Fault> {
         | Endpoint::Apps
         | Endpoint::Tasks
         | Endpoint::Instances
-        | Endpoint::Projects => menu.extend([Fault::MalformedJson, Fault::ResetAfter { bytes: 3 }]),
+        | Endpoint::Projects
+        | Endpoint::MetadataToken
+        | Endpoint::SecurityKey => {
+            menu.extend([Fault::MalformedJson, Fault::ResetAfter { bytes: 3 }]);
+        }
     }
     menu
 }

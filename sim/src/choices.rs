@@ -200,3 +200,27 @@ pub enum Encoding {
     /// `deflate`
     Deflate,
 }
+
+/// How the metadata service answers the question for a token of its own (section 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetadataMode {
+    /// 404: it wants none.
+    #[default]
+    Plain,
+    /// It gives one, and wants to see it.
+    Hardened,
+    /// 400, as on nodes of a container cluster: it wants none.
+    Cce,
+}
+
+/// The names of the fields of an agency's keys (section 6.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgencySpelling {
+    /// `credential`, `access`, `securitytoken`, `expires_at`.
+    #[default]
+    Ecs,
+    /// `credentials`, `accessKeyId`, `security_token`, `expiration`.
+    Other,
+}

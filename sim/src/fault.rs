@@ -29,6 +29,10 @@ pub enum Endpoint {
     Instances,
     /// `GET /v3/projects`
     Projects,
+    /// `PUT /meta-data/latest/api/token` of the metadata service
+    MetadataToken,
+    /// `GET /openstack/latest/securitykey` of the metadata service
+    SecurityKey,
 }
 
 /// Whether a failure comes before or after the effect of the request: a job started, a package

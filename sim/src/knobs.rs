@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use crate::choices::{
-    ArchiveIdPlace, CodeStyle, ConsumePoint, DownloadFraming, EmptyLists, Encoding, GatewayPrefix,
-    LockScope, ReasonForm, ReasonKey, SecondGet, SpentJob, TimeForm, UnknownIds, Vintage,
+    AgencySpelling, ArchiveIdPlace, CodeStyle, ConsumePoint, DownloadFraming, EmptyLists, Encoding,
+    GatewayPrefix, LockScope, MetadataMode, ReasonForm, ReasonKey, SecondGet, SpentJob, TimeForm,
+    UnknownIds, Vintage,
 };
 use crate::content::ContentSpec;
 use crate::fault::{Endpoint, Fault};
@@ -102,6 +103,16 @@ pub struct Knobs {
     pub ak_lock_after: Option<u32>,
     /// How long a key stays locked.
     pub ak_lock_ms: i64,
+    /// How the metadata service wants to be asked (section 6.3).
+    pub metadata: MetadataMode,
+    /// Who the machine's agency acts as; none: the machine has no agency (section 6.3).
+    pub agency_user: Option<String>,
+    /// How the agency's keys are spelt (section 6.3).
+    pub agency_spelling: AgencySpelling,
+    /// How long the agency's keys are good (section 6.3: 24 h; 1 h in a container cluster).
+    pub agency_lifetime_s: i64,
+    /// How long before their end new ones appear, at most half their life (section 6.3: 6 h).
+    pub agency_renew_s: i64,
     /// Largest body of an import (section 4: 12 MB).
     pub import_limit_bytes: u64,
     /// What the package of an export contains.
@@ -151,6 +162,11 @@ impl Default for Knobs {
             skew_ms: 15 * 60 * 1_000,
             ak_lock_after: Some(5),
             ak_lock_ms: 5 * 60 * 1_000,
+            metadata: MetadataMode::default(),
+            agency_user: Some(crate::defaults::USER.to_owned()),
+            agency_spelling: AgencySpelling::default(),
+            agency_lifetime_s: 86_400,
+            agency_renew_s: 21_600,
             import_limit_bytes: 12 * 1_024 * 1_024,
             default_content: ContentSpec::default(),
             prepare_in_memory: false,

@@ -15,6 +15,8 @@ pub(crate) enum Route {
     Tasks { place: Place },
     Token,
     Projects,
+    MetadataToken,
+    SecurityKey,
     Admin(Vec<String>),
     Unknown,
 }
@@ -42,6 +44,8 @@ impl Route {
             }
             ("POST", ["v3", "auth", "tokens"]) => Route::Token,
             ("GET", ["v3", "projects"]) => Route::Projects,
+            ("PUT", ["meta-data", "latest", "api", "token"]) => Route::MetadataToken,
+            ("GET", ["openstack", "latest", "securitykey"]) => Route::SecurityKey,
             ("GET", ["v2", project, "instances"]) => {
                 Route::Instances { project_id: (*project).to_owned() }
             }
@@ -81,6 +85,8 @@ impl Route {
             Route::Tasks { .. } => Endpoint::Tasks,
             Route::Token => Endpoint::Token,
             Route::Projects => Endpoint::Projects,
+            Route::MetadataToken => Endpoint::MetadataToken,
+            Route::SecurityKey => Endpoint::SecurityKey,
             Route::Admin(_) | Route::Unknown => return None,
         })
     }
@@ -95,7 +101,12 @@ impl Route {
             Route::Job { place, job_id } => vec![job_id, &place.instance_id],
             Route::Download { place, archive_id } => vec![archive_id, &place.instance_id],
             Route::Instances { project_id } => vec![project_id],
-            Route::Token | Route::Projects | Route::Admin(_) | Route::Unknown => Vec::new(),
+            Route::Token
+            | Route::Projects
+            | Route::MetadataToken
+            | Route::SecurityKey
+            | Route::Admin(_)
+            | Route::Unknown => Vec::new(),
         }
     }
 }

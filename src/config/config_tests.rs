@@ -197,6 +197,21 @@ fn an_account_by_token_needs_nothing_else() {
 }
 
 #[test]
+fn an_account_by_agency_needs_nothing_and_takes_nothing() {
+    let start = BASE.find("auth =").unwrap();
+    let end = BASE.find("[[instance]]").unwrap();
+    let with =
+        |keys: &str| format!("{}auth = \"agency\"\n{keys}\n{}", &BASE[..start], &BASE[end..]);
+    let settings = settings(&with(""));
+    let Auth::Agency { metadata_endpoint } = &settings.accounts[0].auth else {
+        panic!("{settings:?}")
+    };
+    assert_eq!(metadata_endpoint.as_str(), "http://169.254.169.254/");
+    let told = problem(&with("user = \"backup\""));
+    assert!(told.contains("belongs to auth = \"password\""), "{told}");
+}
+
+#[test]
 fn an_account_by_keys_needs_both_of_them() {
     let start = BASE.find("auth =").unwrap();
     let end = BASE.find("[[instance]]").unwrap();

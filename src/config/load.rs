@@ -12,14 +12,19 @@ use std::path::Path;
 use config::{Environment, Map, Source, Value};
 use toml::Spanned;
 use toml::de::DeTable;
+use url::Url;
 
 use super::raw::{self, RawConfig, RawPolicyFile, Shape};
 use super::walk::{self, Lines};
-use super::{ConfigError, Fault, Loaded, Place, Report, Spot, quoted, sections, validate};
+use super::{ConfigError, Fault, Loaded, Place, Report, Spot, quoted, sections, validate, values};
 use crate::retention::Policy;
 
 /// What every variable begins with, followed by two underscores.
 const PREFIX: &str = "ROMA_ARCHIVED";
+/// Overrides where the machine's metadata service answers; meant for tests, and no setting.
+const METADATA: &str = "ROMA_ARCHIVED_METADATA_ENDPOINT";
+/// Where it answers in the cloud (contract 6.3).
+const METADATA_ENDPOINT: &str = "http://169.254.169.254";
 /// Between the prefix, a section and a key.
 const SEPARATOR: &str = "__";
 
@@ -60,11 +65,14 @@ pub(super) fn read(
     let document = document(text, path, &lines)?;
     let mut report = Report::default();
     let file = walk::table(document.get_ref(), raw::ROOT, &Spot::default(), &lines, &mut report);
+    let variables: Vec<(OsString, OsString)> = variables.into_iter().collect();
+    let metadata = metadata_endpoint(&variables, &mut report);
     let overrides = environment(variables, &mut report);
     let settings = merge(file, overrides)
         .map_err(|fault| report.refuse(&spot("configuration"), fault))
         .ok()
-        .and_then(|raw| validate::settings(&raw, &mut report));
+        .zip(metadata)
+        .and_then(|(raw, metadata)| validate::settings(&raw, &metadata, &mut report));
     let warnings = std::mem::take(&mut report.warnings);
     let settings = report.finish(path, settings)?;
     Ok(Loaded { settings, warnings, path: path.to_owned() })
@@ -134,6 +142,17 @@ fn merge(file: toml::Table, overrides: Vec<(String, toml::Value)>) -> Result<Raw
     let merged = merged().map_err(|_| Fault::new("file and environment cannot be merged"))?;
     serde_path_to_error::deserialize(merged)
         .map_err(|error| Fault::new(format!("cannot be read at `{}`", error.path())))
+}
+
+/// Where the machine's metadata service answers.
+fn metadata_endpoint(variables: &[(OsString, OsString)], report: &mut Report) -> Option<Url> {
+    let set = variables.iter().find(|(name, _)| name == METADATA).map(|(_, value)| value);
+    let at = spot(METADATA);
+    if set.is_some() {
+        report.place(&at, Place::Variable(METADATA.to_owned()));
+    }
+    let text = set.map_or(METADATA_ENDPOINT.into(), |value| value.to_string_lossy());
+    report.required(&at, Some(text.as_ref()), values::metadata_endpoint)
 }
 
 /// The settings in the environment, by path. They are always text; where a number belongs, the

@@ -6,14 +6,17 @@
 
 use std::collections::HashMap;
 
+use url::Url;
+
 use super::raw::{RawAccount, RawConfig, RawExport, RawInstance, RawSelection};
-use super::{Fault, Report, Spot, quoted, sections, values};
+use super::{Fault, Report, Spot, sections, values};
 use crate::model::Name;
 use crate::retention::Policy;
 use crate::settings::{Account, Auth, Export, Instance, Selection, Settings};
 
-/// The settings that `raw` asks for. Unless the report holds a problem, they are there.
-pub(super) fn settings(raw: &RawConfig, report: &mut Report) -> Option<Settings> {
+/// The settings that `raw` asks for. Unless the report holds a problem, they are there. `metadata`
+/// is where the machine's metadata service answers.
+pub(super) fn settings(raw: &RawConfig, metadata: &Url, report: &mut Report) -> Option<Settings> {
     let top = Spot::default();
     let state_dir =
         report.required(&top.key("state_dir"), raw.state_dir.as_deref(), values::absolute_path);
@@ -27,7 +30,7 @@ pub(super) fn settings(raw: &RawConfig, report: &mut Report) -> Option<Settings>
     let settings = Settings {
         state_dir: state_dir.unwrap_or_default(),
         zone,
-        accounts: read_accounts(accounts, report),
+        accounts: read_accounts(accounts, metadata, report),
         instances: read_instances(instances, accounts, report),
         exports: read_exports(exports, instances, &retention, report),
         retention,
@@ -92,7 +95,7 @@ impl<K: Eq + std::hash::Hash> Unique<K> {
     }
 }
 
-fn read_accounts(raws: &[RawAccount], report: &mut Report) -> Vec<Account> {
+fn read_accounts(raws: &[RawAccount], metadata: &Url, report: &mut Report) -> Vec<Account> {
     let list = Spot::default().key("account");
     if raws.is_empty() && !report.is_settled(&list) {
         report.refuse(
@@ -106,7 +109,7 @@ fn read_accounts(raws: &[RawAccount], report: &mut Report) -> Vec<Account> {
         let at = list.item(index, raw.name.as_deref());
         unique.check(raw.name.as_deref(), "account", &at, report);
         let name = report.required(&at.key("name"), raw.name.as_deref(), values::name);
-        let auth = auth(raw, &at, report);
+        let auth = auth(raw, &at, metadata, report);
         Some(Account { name: name?, auth: auth? })
     });
     read.collect()
@@ -128,18 +131,9 @@ const AUTH_KINDS: [(&str, AuthKind); 4] = [
     ("agency", AuthKind::Agency),
 ];
 
-fn auth_kind(text: &str) -> Result<AuthKind, Fault> {
-    match values::choice(text, &AUTH_KINDS)? {
-        AuthKind::Agency => {
-            let why = format!("is not supported by this version yet (got {})", quoted(text));
-            Err(Fault::new(why).remedy("use \"password\", \"aksk\" or \"token\""))
-        }
-        kind => Ok(kind),
-    }
-}
-
-fn auth(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
-    let kind = report.required(&at.key("auth"), raw.auth.as_deref(), auth_kind)?;
+fn auth(raw: &RawAccount, at: &Spot, metadata: &Url, report: &mut Report) -> Option<Auth> {
+    let kind = report
+        .required(&at.key("auth"), raw.auth.as_deref(), |text| values::choice(text, &AUTH_KINDS))?;
     let owners = [
         ("iam_endpoint", raw.iam_endpoint.is_some(), AuthKind::Password),
         ("user", raw.user.is_some(), AuthKind::Password),
@@ -162,14 +156,19 @@ fn auth(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
             report.refuse(&at.key(key), Fault::new(why).remedy("take one of the two out"));
         }
     }
-    if kind == AuthKind::Token {
-        let token = raw.token_file.as_ref();
-        let token = report.required(&at.key("token_file"), token, values::secret_place);
-        return Some(Auth::Token { token: token? });
+    match kind {
+        AuthKind::Password => password(raw, at, report),
+        AuthKind::AkSk => key_pair(raw, at, report),
+        AuthKind::Agency => Some(Auth::Agency { metadata_endpoint: metadata.clone() }),
+        AuthKind::Token => {
+            let token = raw.token_file.as_ref();
+            let token = report.required(&at.key("token_file"), token, values::secret_place);
+            Some(Auth::Token { token: token? })
+        }
     }
-    if kind == AuthKind::AkSk {
-        return key_pair(raw, at, report);
-    }
+}
+
+fn password(raw: &RawAccount, at: &Spot, report: &mut Report) -> Option<Auth> {
     let iam_endpoint = raw.iam_endpoint.as_deref();
     let iam_endpoint = report.required(&at.key("iam_endpoint"), iam_endpoint, values::endpoint);
     let user = report.required(&at.key("user"), raw.user.as_deref(), values::plain_text);

@@ -313,6 +313,11 @@ pub(super) fn endpoint(text: &str) -> Result<Url, Fault> {
         .remedy("write https://; http:// is for loopback addresses only"))
 }
 
+/// Where a machine's metadata service answers: on its own link, and therefore without TLS.
+pub(super) fn metadata_endpoint(text: &str) -> Result<Url, Fault> {
+    bare(web_url(text)?)
+}
+
 pub(super) fn proxy(text: &str) -> Result<Url, Fault> {
     bare(web_url(text)?)
 }

@@ -20,6 +20,8 @@ pub enum Call {
     List,
     /// `POST /v3/auth/tokens`.
     Token,
+    /// `GET .../securitykey` of the metadata service.
+    Metadata,
 }
 
 impl Call {
@@ -32,6 +34,7 @@ impl Call {
             Self::Import => "import the package",
             Self::List => "list the assets",
             Self::Token => "get a token from IAM",
+            Self::Metadata => "get keys from the metadata service",
         }
     }
 }

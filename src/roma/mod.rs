@@ -15,6 +15,7 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use secrecy::SecretString;
 use url::Url;
 
+mod agency;
 mod answer;
 mod credential;
 mod download;
@@ -39,7 +40,7 @@ pub use wire::{JobReport, JobStatus, ShortBody, error_body, job_report, short_bo
 
 use crate::lifecycle::{Effect, FailureClass};
 use crate::model::{JobId, Name, PackageId, Scope, Timestamp};
-use crate::settings::{Account, Instance, Limits, Tls};
+use crate::settings::{Account, Auth, Instance, Limits, Tls};
 use answer::ServerClock;
 use session::Session;
 
@@ -98,11 +99,18 @@ impl Roma {
         limits: &Limits,
         tls: &Tls,
     ) -> Result<Self, ClientError> {
+        let api = builder(tls)?.timeout(limits.request_timeout).build();
+        let api = api.map_err(ClientError::Build)?;
         let used = |account: &Name| instances.iter().filter(|i| i.account == *account).count();
-        let sessions: HashMap<&Name, Arc<Session>> = accounts
-            .iter()
-            .map(|account| (&account.name, Arc::new(Session::new(account, used(&account.name)))))
-            .collect();
+        let mut sessions = HashMap::new();
+        for account in accounts {
+            let http = match account.auth {
+                Auth::Agency { .. } => metadata_client()?,
+                _ => api.clone(),
+            };
+            let session = Session::new(account, used(&account.name), http);
+            sessions.insert(&account.name, Arc::new(session));
+        }
         let mut targets = HashMap::new();
         for instance in instances {
             let session = sessions
@@ -120,13 +128,12 @@ impl Roma {
                 },
             );
         }
-        let api = builder(tls)?.timeout(limits.request_timeout);
         let once = builder(tls)?
             .http1_only()
             .pool_max_idle_per_host(0)
             .read_timeout(limits.download_idle_timeout);
         Ok(Self {
-            api: api.build().map_err(ClientError::Build)?,
+            api,
             once: once.build().map_err(ClientError::Build)?,
             request_timeout: limits.request_timeout,
             max_package_bytes: limits.max_package_bytes,
@@ -182,7 +189,7 @@ impl Roma {
     /// Makes sure that the instance's credential will not run out during what follows.
     pub async fn ready_credential(&self, instance: &Name, now: Timestamp) -> Result<(), RomaError> {
         let target = self.target(Call::Download, instance)?;
-        target.session.ready(&self.api, &target.name, now).await
+        target.session.ready(&target.name, now).await
     }
 
     /// The one GET (contract 3). Never call it before the intent is recorded.
@@ -240,7 +247,7 @@ impl Roma {
         request: RequestBuilder,
         now: Timestamp,
     ) -> Result<(Response, Vec<SecretString>), RomaError> {
-        let lease = target.session.lease(&self.api, &target.name, now).await?;
+        let lease = target.session.lease(&target.name, now).await?;
         let (http, request) = request.header(ACCEPT_ENCODING, "identity").build_split();
         let mut request = request.map_err(|error| RomaError::transport(call, error))?;
         let hidden = lease.credential.attach(call, &mut request, project_id, now)?;
@@ -286,7 +293,7 @@ impl Target {
             // One that ROMA gave out is out of reach for ever.
             let class = match call {
                 Call::Job | Call::Download => FailureClass::Gone,
-                Call::Export | Call::Import | Call::List | Call::Token => FailureClass::Permanent,
+                _ => FailureClass::Permanent,
             };
             return Err(RomaError::new(call, class, Effect::NotDone, message));
         }
@@ -307,6 +314,15 @@ fn push_encoded(path: &mut String, part: &[u8]) {
             let _ = write!(path, "%{byte:02X}");
         }
     }
+}
+
+/// For the metadata service: it is on the machine's own link, where no proxy is.
+fn metadata_client() -> Result<Client, ClientError> {
+    builder(&Tls::default())?
+        .no_proxy()
+        .timeout(agency::TIMEOUT)
+        .build()
+        .map_err(ClientError::Build)
 }
 
 fn builder(tls: &Tls) -> Result<reqwest::ClientBuilder, ClientError> {

@@ -4,22 +4,31 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::agency::Metadata;
 use super::credential::Credential;
 use super::error::RomaError;
 use super::signin::{self, Held};
 use super::standing::Standing;
-use crate::model::{Name, Timestamp};
+use crate::model::{Name, Timestamp, story};
 use crate::settings::{Account, Auth};
 
 /// One account's way to sign in, and what it holds at the moment.
 pub(super) struct Session {
     auth: Auth,
+    /// For IAM, or for the metadata service.
+    http: reqwest::Client,
     /// Locked while signing in: a hundred steps need one token, not a hundred.
-    held: tokio::sync::Mutex<Option<Held>>,
+    purse: tokio::sync::Mutex<Purse>,
     /// Never held across an await: the answer at hand may be the beginning of a package.
     standing: Mutex<Standing>,
     /// Had by the one call that tries a credential nobody has accepted yet.
     trial: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct Purse {
+    held: Option<Held>,
+    metadata: Metadata,
 }
 
 /// A credential for one call; dropped as soon as its answer is known.
@@ -36,51 +45,38 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     /// A session that serves so many instances.
-    pub(super) fn new(account: &Account, instances: usize) -> Self {
+    pub(super) fn new(account: &Account, instances: usize, http: reqwest::Client) -> Self {
         Self {
             auth: account.auth.clone(),
-            held: tokio::sync::Mutex::new(None),
+            http,
+            purse: tokio::sync::Mutex::default(),
             standing: Mutex::new(Standing::new(instances)),
             trial: Arc::default(),
         }
     }
 
     /// Makes sure that there is a credential which lives long enough for a call to `instance`.
-    pub(super) async fn ready(
-        &self,
-        http: &reqwest::Client,
-        instance: &Name,
-        now: Timestamp,
-    ) -> Result<(), RomaError> {
-        self.current(http, instance, now).await.map(drop)
+    pub(super) async fn ready(&self, instance: &Name, now: Timestamp) -> Result<(), RomaError> {
+        self.current(instance, now).await.map(drop)
     }
 
     /// The credential for one call to `instance`. One that nobody has accepted yet is tried by one
     /// call at a time, while the others wait here for what comes of it.
-    pub(super) async fn lease(
-        &self,
-        http: &reqwest::Client,
-        instance: &Name,
-        now: Timestamp,
-    ) -> Result<Lease, RomaError> {
-        let credential = self.current(http, instance, now).await?;
+    pub(super) async fn lease(&self, instance: &Name, now: Timestamp) -> Result<Lease, RomaError> {
+        let credential = self.current(instance, now).await?;
         if !self.standing().needs_trial(&credential) {
             return Ok(Lease { credential, _trial: None });
         }
         let trial = self.trial.clone().lock_owned().await;
         // The one before may have been refused.
-        let credential = self.current(http, instance, now).await?;
+        let credential = self.current(instance, now).await?;
         let trial = Some(trial).filter(|_| self.standing().needs_trial(&credential));
         Ok(Lease { credential, _trial: trial })
     }
 
-    async fn current(
-        &self,
-        http: &reqwest::Client,
-        instance: &Name,
-        now: Timestamp,
-    ) -> Result<Credential, RomaError> {
-        let mut held = self.held.lock().await;
+    async fn current(&self, instance: &Name, now: Timestamp) -> Result<Credential, RomaError> {
+        let mut purse = self.purse.lock().await;
+        let Purse { held, metadata } = &mut *purse;
         let renewable = signin::is_renewable(&self.auth);
         if let Some(refused) = self.standing().check(instance, renewable, now)? {
             held.take_if(|held| held.credential.is_same(&refused));
@@ -88,9 +84,15 @@ impl Session {
         if let Some(held) = held.as_ref().filter(|held| held.fresh.holds(now)) {
             return Ok(held.credential.clone());
         }
-        let obtained = match signin::obtain(&self.auth, http, now).await {
+        let obtained = match signin::obtain(&self.auth, &self.http, metadata, now).await {
             Ok(obtained) => obtained,
             Err(error) => {
+                if let Some(held) = held.as_mut().filter(|held| held.good.holds(now)) {
+                    let error = story(&error);
+                    tracing::warn!(error, "the old credential serves a while longer");
+                    held.renew_later(now);
+                    return Ok(held.credential.clone());
+                }
                 self.standing().sign_in_failed(&error, now);
                 return Err(error);
             }
@@ -115,7 +117,8 @@ impl Session {
         message: &str,
         now: Timestamp,
     ) {
-        let mut held = self.held.lock().await;
+        let mut purse = self.purse.lock().await;
+        let held = &mut purse.held;
         // Another step may have renewed it meanwhile.
         if !held.as_ref().is_some_and(|held| held.credential.is_same(&lease.credential)) {
             return;

@@ -1,14 +1,17 @@
-//! How a credential is obtained: from IAM by password, or from the files where somebody else puts
-//! it. One attempt a call; who may make one, and when, is decided by `session`.
+//! How a credential is obtained: from IAM by password, from the machine's metadata service, or from
+//! the files where somebody else puts it. One attempt a call; who may make one, and when, is
+//! decided by `session`.
 
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::agency::Metadata;
 use super::credential::Credential;
 use super::error::{Call, RomaError};
 use super::signing::Keys;
 use super::standing::Term;
+use super::wire::AgencyKeys;
 use super::{answer, secret, wire};
 use crate::lifecycle::{Effect, FailureClass};
 use crate::model::Timestamp;
@@ -20,36 +23,64 @@ const LIFETIME: Duration = Duration::from_hours(24);
 /// than twice as long, half of its life.
 const MARGIN: Duration = Duration::from_mins(10);
 
-/// A credential, and how long a request may begin with it.
+/// Keys of an agency are renewed so long before their end; the new ones are there for hours by then
+/// (contract 6.3). Of keys that live for less than twice as long, half of their life.
+const AGENCY_MARGIN: Duration = Duration::from_mins(40);
+/// Between two attempts to renew what still serves.
+const RENEW_AGAIN: Duration = Duration::from_mins(1);
+
+/// A credential, and how long it serves.
 pub(super) struct Held {
     pub(super) credential: Credential,
+    /// Until then it is used without a thought.
     pub(super) fresh: Term,
+    /// Until then a request may begin with it, should there be no other.
+    pub(super) good: Term,
 }
 
 impl Held {
     fn new(credential: Credential, now: Timestamp, lifetime: Duration) -> Self {
         let lifetime = lifetime.min(LIFETIME);
         let span = lifetime.saturating_sub(MARGIN.min(lifetime / 2));
-        Self { credential, fresh: Term { from: now, span } }
+        let term = Term { from: now, span };
+        Self { credential, fresh: term, good: term }
+    }
+
+    fn of_agency(keys: AgencyKeys, now: Timestamp, lifetime: Duration) -> Self {
+        let AgencyKeys { access, secret, security_token, .. } = keys;
+        let keys = Keys { access, secret, security_token: Some(security_token) };
+        let before = |margin: Duration| Term { from: now, span: lifetime.saturating_sub(margin) };
+        Self {
+            credential: Credential::Keys(keys),
+            fresh: before(AGENCY_MARGIN.min(lifetime / 2)),
+            good: before(MARGIN.min(lifetime / 4)),
+        }
+    }
+
+    /// It could not be renewed now, and serves a while longer.
+    pub(super) fn renew_later(&mut self, now: Timestamp) {
+        let left = (self.good.from.plus(self.good.span)).since(now);
+        self.fresh = Term { from: now, span: RENEW_AGAIN.min(left) };
     }
 }
 
 /// Whether asking again brings another credential than the one before. Files hold what somebody
-/// else puts there.
+/// else puts there, and the metadata service has the same keys for hours.
 pub(super) fn is_renewable(auth: &Auth) -> bool {
     match auth {
         Auth::Password { .. } => true,
-        Auth::Token { .. } | Auth::AkSk { .. } => false,
+        Auth::Token { .. } | Auth::AkSk { .. } | Auth::Agency { .. } => false,
     }
 }
 
-/// What the credential is, for people.
+/// What the credential is, and what helps when it is refused, for people.
 pub(super) fn described(auth: &Auth) -> String {
     match auth {
-        Auth::Password { user, .. } => format!("the token of {user}"),
-        Auth::Token { token } => format!("the token in {token}"),
+        Auth::Password { user, .. } => format!("the token of {user}: look at its rights"),
+        Auth::Agency { .. } => "the keys of this machine's agency: look at its rights".to_owned(),
+        Auth::Token { token } => format!("the token in {token}: put a new one there"),
         Auth::AkSk { access_key, secret_key, .. } => {
-            format!("the keys in {access_key} and {secret_key}")
+            format!("the keys in {access_key} and {secret_key}: put new ones there")
         }
     }
 }
@@ -58,9 +89,15 @@ pub(super) fn described(auth: &Auth) -> String {
 pub(super) async fn obtain(
     auth: &Auth,
     http: &reqwest::Client,
+    metadata: &mut Metadata,
     now: Timestamp,
 ) -> Result<Held, RomaError> {
     match auth {
+        Auth::Agency { metadata_endpoint } => {
+            let (keys, lifetime) = metadata.keys(http, metadata_endpoint, now).await?;
+            tracing::debug!(lifetime_seconds = lifetime.as_secs(), "got keys of the agency");
+            Ok(Held::of_agency(keys, now, lifetime))
+        }
         // Whatever happened at IAM, the call the token is for was not made.
         Auth::Password { .. } => by_password(auth, http, now)
             .await

@@ -172,7 +172,7 @@ impl Standing {
     }
 
     /// A pause, should `instance` have refused this very credential, which is all there is. `what`
-    /// names it for people.
+    /// names it for people, and says what helps.
     pub(super) fn unchanged(
         &mut self,
         instance: &Name,
@@ -182,8 +182,7 @@ impl Standing {
     ) -> Result<(), RomaError> {
         match self.doubts.remove(instance) {
             Some(Doubt::Renewed(refusal)) if refusal.credential.is_same(credential) => {
-                let message =
-                    format!("ROMA refused {what}: put a new one there ({})", refusal.message);
+                let message = format!("ROMA refused {what} ({})", refusal.message);
                 Err(self.begin_pause(instance, refusal, &message, now).0)
             }
             Some(doubt) => {

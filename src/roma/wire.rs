@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::error::{ErrorCode, shorten};
@@ -220,6 +221,31 @@ pub(super) fn token_lifetime(body: &[u8], now: Timestamp) -> Option<Duration> {
     Some(time("expires_at")?.since(time("issued_at").unwrap_or(now)))
 }
 
+/// Keys of an agency.
+pub(super) struct AgencyKeys {
+    pub(super) access: String,
+    pub(super) secret: SecretString,
+    pub(super) security_token: SecretString,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+/// The answer of the metadata service, in both spellings (contract 6.3).
+pub(super) fn agency_keys(body: &[u8]) -> Option<AgencyKeys> {
+    let value: Value = serde_json::from_slice(body).ok()?;
+    let keys = ["credential", "credentials"].iter().find_map(|key| value.get(*key))?;
+    let field = |names: [&str; 3]| names.iter().find_map(|name| text_of(keys.get(*name)?));
+    let access = field(["access", "accessKeyId", "access_key_id"])?;
+    let secret = field(["secret", "secretAccessKey", "secret_access_key"])?;
+    let token = field(["securitytoken", "security_token", "securityToken"])?;
+    let expires_at = field(["expires_at", "expiration", "expiresAt"]);
+    Some(AgencyKeys {
+        access,
+        secret: SecretString::from(secret),
+        security_token: SecretString::from(token),
+        expires_at: expires_at.and_then(|text| text.parse().ok()),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,6 +322,26 @@ mod tests {
             assert_eq!(short_body(package.as_bytes()), ShortBody::Package, "{package}");
         }
         assert_eq!(short_body(b" <!DOCTYPE html><p>"), ShortBody::WebPage);
+    }
+
+    #[test]
+    fn the_keys_of_an_agency_are_read_in_both_spellings() {
+        use secrecy::ExposeSecret;
+        for text in [
+            r#"{"credential":{"access":"A","secret":"S","securitytoken":"T",
+                "expires_at":"2026-01-02T03:04:05.123456Z"}}"#,
+            r#"{"credentials":{"accessKeyId":"A","secretAccessKey":"S","security_token":"T",
+                "expiration":"2026-01-02T03:04:05Z"}}"#,
+        ] {
+            let keys = agency_keys(text.as_bytes()).unwrap();
+            assert_eq!((keys.access.as_str(), keys.secret.expose_secret()), ("A", "S"));
+            assert_eq!(keys.security_token.expose_secret(), "T");
+            let seconds = keys.expires_at.unwrap().as_millis() / 1_000;
+            assert_eq!(seconds, 1_767_323_045);
+        }
+        for text in ["", "{}", r#"{"credential":{"access":"A","secret":"S"}}"#, "[]"] {
+            assert!(agency_keys(text.as_bytes()).is_none(), "{text}");
+        }
     }
 
     #[test]

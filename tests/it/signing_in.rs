@@ -1,5 +1,5 @@
-//! Accounts that sign their requests with a key pair, against a server that works every signature
-//! out for itself.
+//! Accounts that sign their requests, with a key pair or as a machine's agency, against a server
+//! that works every signature out for itself.
 
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use roma_sim::{ContentSpec, Endpoint, JobState, KeySpec, Knobs, defaults};
 use crate::support::binary;
 use crate::support::stage::Stage;
 use crate::support::world::{START, Setup, SignIn, World, auth, name};
+
+mod agency;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -207,6 +209,15 @@ async fn a_clock_that_is_off_is_named() {
     }
 }
 
+/// Puts these keys into the section of the account.
+fn sign_in_by(stage: &Stage, keys: &str) {
+    let text = std::fs::read_to_string(&stage.config).unwrap();
+    let start = text.find("auth =").unwrap();
+    let end = text.find("[[instance]]").unwrap();
+    let text = format!("{}{keys}{}", &text[..start], &text[end..]);
+    std::fs::write(&stage.config, text).unwrap();
+}
+
 /// Neither in the log nor in anything that the daemon leaves behind.
 #[test]
 fn the_secret_key_shows_nowhere() {
@@ -216,14 +227,12 @@ fn the_secret_key_shows_nowhere() {
         stage.scratch().join(name).display().to_string()
     };
     let (access, secret) = (file("ak", defaults::ACCESS_KEY), file("sk", defaults::SECRET_KEY));
-    let text = std::fs::read_to_string(&stage.config).unwrap();
-    let start = text.find("auth =").unwrap();
-    let end = text.find("[[instance]]").unwrap();
-    let keys = format!(
-        "auth = \"aksk\"\naccess_key_file = \"{access}\"\nsecret_key_file = \"{secret}\"\n"
+    sign_in_by(
+        &stage,
+        &format!(
+            "auth = \"aksk\"\naccess_key_file = \"{access}\"\nsecret_key_file = \"{secret}\"\n"
+        ),
     );
-    let text = format!("{}{keys}{}", &text[..start], &text[end..]);
-    std::fs::write(&stage.config, text).unwrap();
     let checked = stage.run(&["check-config"]);
     assert_eq!(checked.code, Some(0), "{}", checked.story());
     assert_eq!(stage.run(&["doctor"]).code, Some(0));

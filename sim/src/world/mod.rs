@@ -1,6 +1,6 @@
 //! The simulated service: users, instances, jobs, packages, and the ledger of what was served.
-//! PURE: no socket, no clock (`now_ms` is an argument), no chance but seeded. Its parts:
-//! `users` and `keys` (who), `discovery` (what there is), `exports` (what may be asked), `jobs`
+//! PURE: no socket, no clock (`now_ms` is an argument), no chance but seeded. Its parts: `users`,
+//! `keys` and `metadata` (who), `discovery` (what there is), `exports` (what may be asked), `jobs`
 //! (what is under way), `packages` (what can be had once), `imports`, and `serve`, which answers
 //! one request with all of them.
 
@@ -9,6 +9,7 @@ mod exports;
 mod imports;
 mod jobs;
 mod keys;
+mod metadata;
 mod packages;
 mod serve;
 mod users;
@@ -113,6 +114,7 @@ pub struct World {
     users: BTreeMap<String, users::User>,
     tokens: HashMap<String, users::Token>,
     keys: HashMap<String, keys::AccessKey>,
+    metadata: metadata::Metadata,
     instances: BTreeMap<String, Instance>,
     jobs: HashMap<String, jobs::Job>,
     /// Ids of the jobs that have not ended, oldest first.
@@ -134,6 +136,7 @@ impl World {
             users: BTreeMap::new(),
             tokens: HashMap::new(),
             keys: HashMap::new(),
+            metadata: metadata::Metadata::default(),
             instances: BTreeMap::new(),
             jobs: HashMap::new(),
             running: Vec::new(),

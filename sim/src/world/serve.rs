@@ -91,8 +91,11 @@ impl World {
     }
 
     fn answer(&mut self, route: &Route, call: &Call<'_>, caller: Result<Caller, Refusal>) -> Reply {
-        if *route == Route::Token {
-            return self.issue_token(call.request, call.now_ms);
+        match route {
+            Route::Token => return self.issue_token(call.request, call.now_ms),
+            Route::MetadataToken => return self.metadata_token(call.request, call.now_ms),
+            Route::SecurityKey => return self.security_key(call.request, call.now_ms),
+            _ => {}
         }
         let result = caller.and_then(|caller| self.dispatch(route, call, &caller));
         result.unwrap_or_else(|refusal| refusal.reply(&self.knobs, &call.request_id))
@@ -118,7 +121,11 @@ impl World {
             Route::Apps { place } => self.list_apps(request, caller, place),
             Route::Tasks { place } => self.list_tasks(request, caller, place),
             Route::Projects => Ok(self.projects(request, caller)),
-            Route::Token | Route::Admin(_) | Route::Unknown => {
+            Route::Token
+            | Route::MetadataToken
+            | Route::SecurityKey
+            | Route::Admin(_)
+            | Route::Unknown => {
                 let message = "The API does not exist or has not been published.";
                 Err(Refusal::gateway(404, 101, message))
             }

@@ -72,7 +72,12 @@ async fn signs_in(
             Ok(true)
         }
         Err(error) => {
-            tell(failed(subject, error, "look at user, domain, project and the secret itself"))?;
+            let remedy = match account.auth {
+                Auth::Password { .. } => "look at user, domain, project and the secret itself",
+                Auth::Agency { .. } => "see what the message says of the agency",
+                Auth::AkSk { .. } | Auth::Token { .. } => "look at the files",
+            };
+            tell(failed(subject, error, remedy))?;
             Ok(false)
         }
     }
@@ -82,6 +87,9 @@ fn signed_in(account: &Account) -> String {
     match &account.auth {
         Auth::Password { user, domain, .. } => format!("{user} of {domain} signs in"),
         Auth::AkSk { access_key, .. } => format!("a key pair is in {access_key} and beside it"),
+        Auth::Agency { metadata_endpoint } => {
+            format!("the metadata service at {metadata_endpoint} gives keys of an agency")
+        }
         Auth::Token { token } => format!("a token is in {token}"),
     }
 }

@@ -52,6 +52,8 @@ pub(crate) enum SignIn {
     Password,
     /// The files `access-key` and `secret-key`.
     Keys,
+    /// The agency of the machine, for which the simulator is the metadata service.
+    Agency,
 }
 
 /// How a world is set up; the defaults are what most tests want.
@@ -426,6 +428,9 @@ pub(crate) fn auth(ground: &Ground) -> Auth {
             project: defaults::PROJECT_NAME.to_owned(),
             password: file("password"),
         },
+        SignIn::Agency => {
+            Auth::Agency { metadata_endpoint: ground.simulator.url().parse().unwrap() }
+        }
         SignIn::Keys => Auth::AkSk {
             access_key: file("access-key"),
             secret_key: file("secret-key"),
