@@ -41,6 +41,8 @@ CREATE TABLE internal_snapshot (
         CHECK (state IN ('open', 'complete', 'incomplete', 'trashed', 'deleted')),
     parts                 INTEGER CHECK (parts >= 0), -- NULL until the scope is known
     parts_stored          INTEGER NOT NULL DEFAULT 0,
+    assets                INTEGER CHECK (assets >= 0), -- asked for; NULL until the scope is known
+    assets_missing        INTEGER NOT NULL DEFAULT 0,  -- of these, not there or not shown
     raw_bytes             INTEGER NOT NULL DEFAULT 0,
     stored_bytes          INTEGER NOT NULL DEFAULT 0,
     attempts              INTEGER NOT NULL DEFAULT 0, -- of the planning
@@ -69,6 +71,7 @@ CREATE TABLE internal_archive (
     attempts          INTEGER NOT NULL,
     unknown_polls     INTEGER NOT NULL DEFAULT 0, -- in a row
     downloads         INTEGER NOT NULL,
+    busy_since_ms     INTEGER, -- another asset job of the account keeps this one waiting
     at_rest           INTEGER NOT NULL CHECK (at_rest IN (0, 1)),
     scheduled_at_ms   INTEGER NOT NULL,
     not_before_ms     INTEGER NOT NULL,

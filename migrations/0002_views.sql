@@ -43,6 +43,8 @@ SELECT
     s.state,
     s.parts,
     s.parts_stored,
+    s.assets,
+    s.assets_missing,
     s.raw_bytes,
     s.stored_bytes,
     EXISTS (

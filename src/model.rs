@@ -243,12 +243,29 @@ pub struct Scope {
     pub apps: Vec<String>,
     /// Ids of FDI tasks.
     pub tasks: Vec<String>,
+    /// ROMA takes no empty list: the one that is empty is left out (contract U19).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub omit_empty: bool,
 }
 
 impl Scope {
     /// Applications and tasks together.
     pub fn len(&self) -> usize {
         self.apps.len() + self.tasks.len()
+    }
+
+    /// One of the two lists is empty, and not the other.
+    pub const fn is_one_sided(&self) -> bool {
+        self.apps.is_empty() != self.tasks.is_empty()
+    }
+
+    /// What is in this scope and not in `other`: applications, and tasks.
+    pub fn without(&self, other: &Self) -> (Vec<String>, Vec<String>) {
+        let missing = |all: &[String], kept: &[String]| {
+            let kept: std::collections::HashSet<&String> = kept.iter().collect();
+            all.iter().filter(|id| !kept.contains(id)).cloned().collect()
+        };
+        (missing(&self.apps, &other.apps), missing(&self.tasks, &other.tasks))
     }
 
     /// Nothing to export; ROMA may refuse such a job (contract U19), so none is started.

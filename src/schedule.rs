@@ -1,23 +1,46 @@
 //! When an export is due: cron expressions in a time zone, proof against clock changes.
 //!
-//! Pure: the caller brings the moment of the last run and of now. A run that falls into the hour
-//! that a clock change skips happens right after it; one that falls into the hour that is repeated
-//! happens once, unless the expression asks for every hour.
+//! Pure: the caller brings the moment of the last run and of now. Expressions name times of the
+//! wall clock. One that a clock change skips comes right after it, one that is repeated comes the
+//! first time only: no run is left out, none happens twice. Whatever asks for every hour, and so
+//! means real hours, comes in each hour there is.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
-use jiff::tz::TimeZone;
+use jiff::civil::DateTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+use sha2::{Digest, Sha256};
 
 use crate::model::Timestamp;
 
-/// A cron expression of five fields, or one of `@hourly @daily @weekly @monthly @yearly`.
+/// Occurrences in a row that a clock change may swallow: those of every minute of a day.
+const MOST_SWALLOWED: usize = 1_500;
+/// Missed occurrences are counted up to here; a daemon that was away for longer says "at least".
+const MOST_MISSED: u32 = 1_000;
+
+/// A cron expression of five fields, or one of `@hourly @daily @midnight @weekly @monthly @yearly`.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     text: String,
     cron: Cron,
+    /// It means real hours, not times of day.
+    is_hourly: bool,
+    jitter: Duration,
+    /// What tells this schedule from others with the same times.
+    key: String,
+}
+
+/// A run that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The newest occurrence.
+    pub at: Timestamp,
+    /// How many before it were not taken: at least, if it is a thousand.
+    pub missed: u32,
 }
 
 /// Text that is not a usable cron expression.
@@ -48,17 +71,22 @@ impl FromStr for Schedule {
             text: text.to_owned(),
             reason: reason.to_owned(),
         };
-        if !text.starts_with('@') && text.split_whitespace().count() != 5 {
+        let fields: Vec<&str> = text.split_whitespace().collect();
+        if !text.starts_with('@') && fields.len() != 5 {
             return Err(syntax("it has not five fields"));
         }
+        let is_hourly = text.eq_ignore_ascii_case("@hourly") || fields.get(1) == Some(&"*");
+        // A name of the others that the parser does not know.
+        let known = if text.eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
         let parser =
             CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(text).map_err(|error| syntax(&error.to_string()))?;
-        let schedule = Self { text: text.to_owned(), cron };
+        let cron = parser.parse(known).map_err(|error| syntax(&error.to_string()))?;
+        let (text, key) = (text.to_owned(), String::new());
+        let schedule = Self { text, cron, is_hourly, jitter: Duration::ZERO, key };
         let start = Timestamp::from_millis(0);
         match schedule.next_after(start, &TimeZone::UTC) {
             Some(_) => Ok(schedule),
-            None => Err(InvalidSchedule::Never(text.to_owned())),
+            None => Err(InvalidSchedule::Never(schedule.text)),
         }
     }
 }
@@ -70,24 +98,112 @@ impl fmt::Display for Schedule {
 }
 
 impl Schedule {
-    /// The first occurrence strictly after `moment`; `None` beyond the end of the calendar.
-    pub fn next_after(&self, moment: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let local = moment.to_jiff().to_zoned(zone.clone());
-        let next = self.cron.find_next_occurrence(&local, false).ok()?;
-        let next = Timestamp::from_jiff(next.timestamp());
-        (next > moment).then_some(next)
+    /// The same, but each run starts up to `jitter` after its time, never so late as the next one.
+    /// How much is always the same for one `key` and one occurrence.
+    #[must_use]
+    pub fn with_jitter(mut self, jitter: Duration, key: &str) -> Self {
+        self.jitter = jitter;
+        key.clone_into(&mut self.key);
+        self
     }
 
-    /// The occurrence that is due at `now`, when the last one taken was `last`. Occurrences missed
+    /// The first occurrence strictly after `moment`; `None` beyond the end of the calendar.
+    pub fn next_after(&self, moment: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let now = moment.to_jiff();
+        let wall = zone.to_datetime(now);
+        let next = self.next_on(wall, false, moment, zone);
+        // In an hour that will be repeated, what comes next may have a smaller time of day.
+        let again = match zone.to_ambiguous_timestamp(wall).offset() {
+            AmbiguousOffset::Fold { before, .. }
+                if self.is_hourly && before == zone.to_offset(now) =>
+            {
+                let turn = zone.following(now).next()?.timestamp();
+                self.next_on(zone.to_datetime(turn), true, moment, zone)
+            }
+            _ => None,
+        };
+        [next, again].into_iter().flatten().min()
+    }
+
+    /// The first occurrence after `moment` whose time of day comes after `wall`, or is it.
+    fn next_on(
+        &self,
+        wall: DateTime,
+        mut inclusive: bool,
+        moment: Timestamp,
+        zone: &TimeZone,
+    ) -> Option<Timestamp> {
+        let mut wall = wall.to_zoned(TimeZone::UTC).ok()?;
+        for _ in 0..MOST_SWALLOWED {
+            wall = self.cron.find_next_occurrence(&wall, inclusive).ok()?;
+            inclusive = false;
+            let real = self.real(wall.datetime(), zone);
+            if let Some(next) = real.into_iter().flatten().find(|next| *next > moment) {
+                return Some(next);
+            }
+        }
+        None
+    }
+
+    /// When a time of day comes, in order.
+    fn real(&self, wall: DateTime, zone: &TimeZone) -> [Option<Timestamp>; 2] {
+        let by = |offset: jiff::tz::Offset| offset.to_timestamp(wall).ok();
+        let [first, second] = match zone.to_ambiguous_timestamp(wall).offset() {
+            AmbiguousOffset::Unambiguous { offset } => [by(offset), None],
+            AmbiguousOffset::Gap { .. } if self.is_hourly => [None, None],
+            AmbiguousOffset::Gap { before, .. } => {
+                // By the old offset it lies at the change or after it.
+                let after = by(before).and_then(|t| t.checked_add(Duration::from_secs(1)).ok());
+                [after.and_then(|t| Some(zone.preceding(t).next()?.timestamp())), None]
+            }
+            AmbiguousOffset::Fold { before, after } if self.is_hourly => [by(before), by(after)],
+            AmbiguousOffset::Fold { before, .. } => [by(before), None],
+        };
+        [first.map(Timestamp::from_jiff), second.map(Timestamp::from_jiff)]
+    }
+
+    /// When the run of an occurrence starts.
+    pub fn starts(&self, occurrence: Timestamp, zone: &TimeZone) -> Timestamp {
+        if self.jitter.is_zero() {
+            return occurrence;
+        }
+        let room = self.next_after(occurrence, zone).map(|next| next.since(occurrence));
+        let most = room.map_or(self.jitter, |room| room.min(self.jitter));
+        let most = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
+        let digest = Sha256::new()
+            .chain_update(occurrence.as_millis().to_be_bytes())
+            .chain_update(&self.key)
+            .finalize();
+        let dice = digest.iter().take(8).fold(0, |dice, byte| dice << 8 | u64::from(*byte));
+        occurrence.plus(Duration::from_millis(dice % most))
+    }
+
+    /// The run that is due at `now`, when the last occurrence taken was `last`. Occurrences missed
     /// while the daemon was down collapse into the newest of them: one run catches up.
-    pub fn due(&self, last: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
-        let first = self.next_after(last, zone).filter(|first| *first <= now)?;
-        let local = now.to_jiff().to_zoned(zone.clone());
-        let newest = self
-            .cron
-            .find_previous_occurrence(&local, true)
-            .map_or(first, |newest| Timestamp::from_jiff(newest.timestamp()));
-        Some(newest.clamp(first, now))
+    pub fn due(&self, last: Timestamp, now: Timestamp, zone: &TimeZone) -> Option<Due> {
+        let has_started = |at: &Timestamp| self.starts(*at, zone) <= now;
+        let first = self.next_after(last, zone).filter(has_started)?;
+        // Most of those that were missed need not be looked at to find the newest.
+        let mut span = Duration::from_hours(1);
+        let mut at = loop {
+            let from = now.minus(span);
+            if from <= first {
+                break first;
+            }
+            if let Some(at) = self.next_after(from, zone).filter(has_started) {
+                break at;
+            }
+            span *= 2;
+        };
+        while let Some(next) = self.next_after(at, zone).filter(has_started) {
+            at = next;
+        }
+        let (mut missed, mut before) = (0, first);
+        while before < at && missed < MOST_MISSED {
+            missed += 1;
+            before = self.next_after(before, zone)?;
+        }
+        Some(Due { at, missed })
     }
 }
 
@@ -95,98 +211,9 @@ impl Schedule {
 /// an hour ahead was taken by a clock that ran ahead, and must not keep the schedule waiting until
 /// time has caught up.
 pub fn credible_last(last: Timestamp, now: Timestamp) -> Timestamp {
-    if last.since(now) > std::time::Duration::from_hours(1) { now } else { last }
+    if last.since(now) > Duration::from_hours(1) { now } else { last }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn at(text: &str) -> Timestamp {
-        text.parse().unwrap()
-    }
-
-    fn berlin() -> TimeZone {
-        TimeZone::get("Europe/Berlin").unwrap()
-    }
-
-    fn schedule(text: &str) -> Schedule {
-        text.parse().unwrap()
-    }
-
-    fn runs(text: &str, from: &str, to: &str, zone: &TimeZone) -> Vec<String> {
-        let (schedule, end) = (schedule(text), at(to));
-        let mut moments = Vec::new();
-        let mut moment = at(from);
-        while let Some(next) = schedule.next_after(moment, zone).filter(|next| *next < end) {
-            moments.push(next.to_string());
-            moment = next;
-        }
-        moments
-    }
-
-    #[test]
-    fn a_nightly_run_happens_once_a_day_through_both_clock_changes() {
-        // 02:30 does not exist on 29 March 2026 and exists twice on 25 October 2026.
-        let spring = runs("30 2 * * *", "2026-03-28T00:00:00Z", "2026-03-31T00:00:00Z", &berlin());
-        assert_eq!(
-            spring,
-            ["2026-03-28T01:30:00.000Z", "2026-03-29T01:00:00.000Z", "2026-03-30T00:30:00.000Z"]
-        );
-        let autumn = runs("30 2 * * *", "2026-10-24T00:00:00Z", "2026-10-27T00:00:00Z", &berlin());
-        assert_eq!(
-            autumn,
-            ["2026-10-24T00:30:00.000Z", "2026-10-25T00:30:00.000Z", "2026-10-26T01:30:00.000Z"]
-        );
-    }
-
-    #[test]
-    fn an_hourly_run_happens_every_real_hour() {
-        let hours = runs("0 * * * *", "2026-10-24T22:00:00Z", "2026-10-25T22:00:00Z", &berlin());
-        assert_eq!(hours.len(), 23);
-    }
-
-    #[test]
-    fn missed_runs_collapse_into_one() {
-        let nightly = schedule("0 2 * * *");
-        let last = at("2026-11-01T02:00:00Z");
-        let now = at("2026-11-05T12:00:00Z");
-        assert_eq!(nightly.due(last, now, &TimeZone::UTC), Some(at("2026-11-05T02:00:00Z")));
-        assert_eq!(nightly.due(at("2026-11-05T02:00:00Z"), now, &TimeZone::UTC), None);
-    }
-
-    #[test]
-    fn unusable_expressions_say_why() {
-        for bad in ["", "* * * *", "0 0 2 * * *", "61 * * * *", "@often", "a b c d e"] {
-            assert!(bad.parse::<Schedule>().is_err(), "{bad:?}");
-        }
-        let never = "0 0 30 2 *".parse::<Schedule>().unwrap_err();
-        assert!(never.to_string().contains("never comes"), "{never}");
-        assert_eq!(
-            schedule("@daily").next_after(at("2026-01-01T12:00:00Z"), &TimeZone::UTC),
-            Some(at("2026-01-02T00:00:00Z"))
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_due_is_never_in_the_future_and_never_taken_twice(
-            last in 1_700_000_000_000_i64..1_800_000_000_000,
-            gap in 0_i64..40 * 86_400_000,
-            pick in 0_usize..5,
-        ) {
-            let texts = ["*/5 * * * *", "0 2 * * *", "30 2 * * 0", "0 0 1 * *", "15 1-3 * * *"];
-            let schedule = schedule(texts[pick]);
-            let (last, now) = (Timestamp::from_millis(last), Timestamp::from_millis(last + gap));
-            if let Some(due) = schedule.due(last, now, &berlin()) {
-                prop_assert!(last < due && due <= now);
-                // Nothing that was due is left over.
-                prop_assert_eq!(schedule.due(due, now, &berlin()), None);
-            } else {
-                let next = schedule.next_after(last, &berlin());
-                prop_assert!(next.is_none_or(|next| next > now));
-            }
-        }
-    }
-}
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -161,6 +161,16 @@ pub enum Selection {
     Ids(Vec<String>),
 }
 
+impl Selection {
+    /// Whether there can be anything in it.
+    pub const fn takes_any(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Ids(ids) => !ids.is_empty(),
+        }
+    }
+}
+
 /// How much, how often, how long.
 #[derive(Clone, Debug)]
 pub struct Limits {

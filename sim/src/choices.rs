@@ -171,7 +171,9 @@ pub enum EmptyLists {
     /// Accepted, as long as one list has an id.
     #[default]
     Accept,
-    /// 400 ROMA.13000.
+    /// 400 ROMA.13000; a list that is empty has to be left out.
+    Omit,
+    /// 400 ROMA.13000, and both lists are mandatory.
     Refuse,
 }
 

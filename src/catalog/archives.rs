@@ -7,9 +7,9 @@ use super::error::{CatalogError, failed};
 use super::exports::{note_verdict, record_failure};
 use super::journal::Line;
 use super::pins::{refuse_if_held, refuse_if_newest};
-use super::record::{Change, VerdictNote};
+use super::record::{Change, Sequel, Uncovered, VerdictNote};
 use super::row::{self, StateColumns};
-use super::sql;
+use super::{runs, sql};
 use crate::lifecycle::{
     Archive, Event, Part, SnapshotState, State, StateWord, replacement_pause, summarize,
 };
@@ -23,17 +23,32 @@ pub(super) async fn apply_change(
     archives: &mut Vec<Archive>,
 ) -> Result<(), CatalogError> {
     let changed = apply(db, &change.archive, &change.event, at, journal).await?;
-    if let Some(generation) = change.replacement {
-        let lost = &changed;
+    let (generation, scope) = match change.sequel {
+        Sequel::None => (None, changed.scope.clone()),
+        Sequel::Again(generation) => (Some(generation), changed.scope.clone()),
+        Sequel::Instead(scope, message) => {
+            let (apps, tasks) =
+                changed.scope.as_ref().map(|s| s.without(&scope)).unwrap_or_default();
+            let uncovered = Uncovered { apps, tasks, unseen: 0, message };
+            runs::note_uncovered(db, changed.snapshot, &changed.export, uncovered, at, journal)
+                .await?;
+            (Some(changed.generation), Some(scope))
+        }
+        Sequel::Vanished(message) => {
+            runs::do_without(db, &changed, message, at, journal).await?;
+            (None, None)
+        }
+    };
+    if let Some(generation) = generation {
         let replacement = NewArchive {
-            snapshot: lost.snapshot,
-            instance: &lost.instance,
-            export: &lost.export,
-            part: lost.part,
+            snapshot: changed.snapshot,
+            instance: &changed.instance,
+            export: &changed.export,
+            part: changed.part,
             generation,
-            replaces: Some(lost.id),
-            scope: lost.scope.as_ref(),
-            scheduled_at: lost.scheduled_at,
+            replaces: Some(changed.id),
+            scope: scope.as_ref(),
+            scheduled_at: changed.scheduled_at,
             not_before: at.plus(replacement_pause(generation)),
         };
         archives.push(open_archive(db, &replacement, at, journal).await?);
@@ -135,6 +150,7 @@ async fn update_archive(
         .bind(next.last_error.clone())
         .bind(i64::from(next.unknown_polls))
         .bind(columns.file.as_ref().and_then(|file| file.inode).map(u64::cast_signed))
+        .bind(millis(next.busy_since))
         .execute(&mut *db)
         .await
         .map_err(failed)?;

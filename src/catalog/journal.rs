@@ -163,6 +163,8 @@ impl Line {
         } else if self.event.ends_with("_postponed")
             || self.event == "download_interrupted"
             || self.event == "snapshot_incomplete"
+            || self.event == "coverage_reduced"
+            || self.event == "scope_vanished"
             || self.event == "instance_paused"
             || self.event == "clock_doubted"
             || self.event == "space_short"

@@ -36,8 +36,8 @@ pub use error::CatalogError;
 pub use pins::{Pin, Unpin};
 pub use read::ViewRows;
 pub use record::{
-    Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Origin, Planning,
-    SnapshotRecord, UnplannedSnapshot, VerdictNote,
+    Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Opened, Origin, Planning,
+    Sequel, SnapshotRecord, Uncovered, UnplannedSnapshot, VerdictNote,
 };
 pub use refusal::Refusal;
 pub use strain::{Relief, Waiting};

@@ -1,7 +1,9 @@
 //! What the writer is asked to do, and what comes of it.
 
 use super::pins::{Pin, Unpin};
-use super::record::{Adopted, Adoption, Change, ExportRecord, NewSnapshot, Planning, VerdictNote};
+use super::record::{
+    Adopted, Adoption, Change, ExportRecord, NewSnapshot, Opened, Planning, VerdictNote,
+};
 use crate::lifecycle::{Archive, Notice, SnapshotEvent};
 use crate::model::SnapshotId;
 
@@ -34,7 +36,7 @@ pub(super) enum Operation {
 pub(super) enum Outcome {
     Done,
     Archives(Vec<Archive>),
-    Snapshot(SnapshotId),
+    Opened(Opened),
     Adopted(Box<Adopted>),
     /// The pin of that name that there was.
     Pin(Option<Pin>),

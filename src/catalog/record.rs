@@ -10,14 +10,28 @@ pub struct Change {
     pub archive: Archive,
     /// What happened.
     pub event: Event,
-    /// Open an archive of this generation in its place, in the same transaction.
-    pub replacement: Option<u32>,
+    /// What comes of its scope, in the same transaction.
+    pub sequel: Sequel,
+}
+
+/// What becomes of the scope of an archive that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sequel {
+    /// Nothing more.
+    None,
+    /// It is exported again, by an archive of this generation.
+    Again(u32),
+    /// Another scope is exported in its place: what is still there of it, or the same in another
+    /// form. The words say why.
+    Instead(Scope, String),
+    /// Nothing of it is there any more: the snapshot does without this part.
+    Vanished(String),
 }
 
 impl Change {
-    /// A change without a replacement.
+    /// A change without a sequel.
     pub const fn new(archive: Archive, event: Event) -> Self {
-        Self { archive, event, replacement: None }
+        Self { archive, event, sequel: Sequel::None }
     }
 }
 
@@ -56,6 +70,19 @@ pub struct NewSnapshot {
     pub taken_at: Timestamp,
     /// For a scheduled run: when the next one falls due, if ever.
     pub next_due: Option<Timestamp>,
+    /// For a scheduled run: how many before it were missed and are made up for by it.
+    pub missed: u32,
+}
+
+/// The run that was opened, or the one that does for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Which one.
+    pub id: SnapshotId,
+    /// A run of the same export that has to come to its end before.
+    pub behind: Option<SnapshotId>,
+    /// It was there already and has not begun: one run that waits is enough.
+    pub joined: bool,
 }
 
 /// A snapshot whose scope is not known yet.
@@ -78,12 +105,32 @@ pub struct UnplannedSnapshot {
 /// What became of a snapshot's planning.
 #[derive(Clone, Debug)]
 pub enum Planning {
-    /// The scope, divided into jobs.
-    Parts(Vec<Scope>),
+    /// The scope, divided into jobs, and what of it is not there.
+    Parts(Vec<Scope>, Option<Uncovered>),
     /// It comes again.
     Postponed(crate::lifecycle::Failure, Timestamp),
     /// It comes to nothing.
     Failed(String),
+}
+
+/// What was to be exported and is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uncovered {
+    /// Ids of applications that are not there.
+    pub apps: Vec<String>,
+    /// Ids of tasks that are not there.
+    pub tasks: Vec<String>,
+    /// How many more assets ROMA counts than it shows.
+    pub unseen: u64,
+    /// How that was found out.
+    pub message: String,
+}
+
+impl Uncovered {
+    /// How many assets they are.
+    pub fn count(&self) -> u64 {
+        (self.apps.len() + self.tasks.len()) as u64 + self.unseen
+    }
 }
 
 /// A job that is asked to be adopted.

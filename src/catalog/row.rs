@@ -219,6 +219,7 @@ pub(super) fn archive(row: &SqliteRow) -> Result<Archive, CatalogError> {
         attempts: reader.count("attempts")?,
         unknown_polls: reader.count("unknown_polls")?,
         downloads: reader.count("downloads")?,
+        busy_since: reader.time("busy_since_ms")?,
         not_before: Timestamp::from_millis(reader.get("not_before_ms")?),
         state: reader.state()?,
         milestones: Milestones {

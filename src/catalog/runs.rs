@@ -1,8 +1,8 @@
 //! Runs: how one is opened, and what becomes of the reading of its scope. A run that is opened has
 //! no parts yet; they come all at once, with their archives, or never.
 
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::Catalog;
 use super::archives::{NewArchive, open_archive, refresh_snapshot, write_event};
@@ -11,20 +11,21 @@ use super::exports::{record_failure, set_due};
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
 use super::read::{get, name};
-use super::record::{NewSnapshot, Origin, Planning, UnplannedSnapshot};
+use super::record::{NewSnapshot, Opened, Origin, Planning, Uncovered, UnplannedSnapshot};
 use super::sql;
 use crate::lifecycle::{Archive, SnapshotEvent, SnapshotState};
 use crate::model::{Name, Scope, SnapshotId, Timestamp};
 
 impl Catalog {
-    /// Opens a run, whose scope is yet to be read.
+    /// Opens a run, whose scope is yet to be read. Runs of one export come one after the other: it
+    /// waits for one that is under way, and if another waits already, that one does for both.
     pub async fn open_snapshot(
         &self,
         new: NewSnapshot,
         at: Timestamp,
-    ) -> Result<SnapshotId, CatalogError> {
+    ) -> Result<Opened, CatalogError> {
         match self.write(Operation::OpenSnapshot(new), at).await? {
-            Outcome::Snapshot(id) => Ok(id),
+            Outcome::Opened(opened) => Ok(opened),
             _ => Err(CatalogError::WriterGone),
         }
     }
@@ -57,30 +58,79 @@ impl Catalog {
     }
 }
 
+/// The newest run of an export that is under way, and one that waits for it.
+async fn open_runs(
+    db: &mut SqliteConnection,
+    instance: &Name,
+    export: &Name,
+) -> Result<(Option<SnapshotId>, Option<SnapshotId>), CatalogError> {
+    let rows = sqlx::query(sql::SELECT_OPEN_RUNS)
+        .bind(instance.as_str())
+        .bind(export.as_str())
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed)?;
+    let (mut under_way, mut waiting) = (None, None);
+    for row in &rows {
+        let id = SnapshotId(row.try_get("id").map_err(failed)?);
+        let is_planned: bool = row.try_get("is_planned").map_err(failed)?;
+        if under_way.is_none() || is_planned {
+            under_way = Some(id);
+        } else {
+            waiting = Some(id);
+        }
+    }
+    Ok((under_way, waiting))
+}
+
 pub(super) async fn open(
     db: &mut SqliteConnection,
     new: &NewSnapshot,
     at: Timestamp,
     journal: &mut Vec<Line>,
-) -> Result<SnapshotId, CatalogError> {
+) -> Result<Opened, CatalogError> {
+    let NewSnapshot { instance, export, origin, taken_at, .. } = new;
+    let (behind, waiting) = match origin {
+        Origin::Watch => (None, None),
+        Origin::Schedule | Origin::Command => open_runs(db, instance, export).await?,
+    };
+    if *origin == Origin::Schedule {
+        set_due(db, instance, export, *taken_at, new.next_due).await?;
+    }
+    let tell = |id, event: &SnapshotEvent, from| {
+        Line::of_snapshot(id, export, event, (from, Some(SnapshotState::Open)), at)
+    };
+    let collapsed = |runs| SnapshotEvent::RunCollapsed {
+        runs,
+        origin: origin.word().to_owned(),
+        newest: *taken_at,
+    };
+    let open = Some(SnapshotState::Open);
+    if let Some(id) = waiting {
+        write_event(db, tell(id, &collapsed(new.missed + 1), open), journal).await?;
+        return Ok(Opened { id, behind, joined: true });
+    }
     let id = sqlx::query(sql::INSERT_SNAPSHOT)
-        .bind(new.instance.as_str())
-        .bind(new.export.as_str())
-        .bind(new.origin.word())
-        .bind(new.taken_at.as_millis())
+        .bind(instance.as_str())
+        .bind(export.as_str())
+        .bind(origin.word())
+        .bind(taken_at.as_millis())
         .bind(at.as_millis())
         .execute(&mut *db)
         .await
         .map_err(failed)?
         .last_insert_rowid();
     let id = SnapshotId(id);
-    if new.origin == Origin::Schedule {
-        set_due(db, &new.instance, &new.export, new.taken_at, new.next_due).await?;
+    let opened = SnapshotEvent::SnapshotOpened { origin: origin.word().to_owned() };
+    write_event(db, tell(id, &opened, None), journal).await?;
+    if new.missed > 0 {
+        write_event(db, tell(id, &collapsed(new.missed), open), journal).await?;
     }
-    let event = SnapshotEvent::SnapshotOpened { origin: new.origin.word().to_owned() };
-    let state = Some(SnapshotState::Open);
-    write_event(db, Line::of_snapshot(id, &new.export, &event, (None, state), at), journal).await?;
-    Ok(id)
+    if let Some(behind) = behind {
+        let event = SnapshotEvent::RunQueued { behind };
+        write_event(db, tell(id, &event, open), journal).await?;
+    }
+    Ok(Opened { id, behind, joined: false })
 }
 
 pub(super) async fn plan(
@@ -97,9 +147,10 @@ pub(super) async fn plan(
         .map_err(failed)?;
     let found = unplanned(&row)?;
     let query = match &planning {
-        Planning::Parts(scopes) => sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
+        Planning::Parts(scopes, _) => sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
             .bind(snapshot.0)
-            .bind(i64::try_from(scopes.len()).unwrap_or(i64::MAX)),
+            .bind(i64::try_from(scopes.len()).unwrap_or(i64::MAX))
+            .bind(number(scopes.iter().map(Scope::len).sum::<usize>() as u64)),
         Planning::Postponed(failure, not_before) => sqlx::query(sql::UPDATE_SNAPSHOT_POSTPONED)
             .bind(snapshot.0)
             .bind(not_before.as_millis())
@@ -111,23 +162,11 @@ pub(super) async fn plan(
     if query.execute(&mut *db).await.map_err(failed)?.rows_affected() != 1 {
         return Err(CatalogError::AlreadyPlanned(snapshot));
     }
-    let mut archives = Vec::new();
+    let (mut archives, mut uncovered) = (Vec::new(), None);
     let event = match planning {
-        Planning::Parts(scopes) => {
-            for (part, scope) in (1..).zip(&scopes) {
-                let new = NewArchive {
-                    snapshot,
-                    instance: &found.instance,
-                    export: &found.export,
-                    part,
-                    generation: 0,
-                    replaces: None,
-                    scope: Some(scope),
-                    scheduled_at: found.taken_at,
-                    not_before: at,
-                };
-                archives.push(open_archive(db, &new, at, journal).await?);
-            }
+        Planning::Parts(scopes, missing) => {
+            uncovered = missing;
+            archives = open_parts(db, &found, &scopes, at, journal).await?;
             SnapshotEvent::PartsPlanned {
                 parts: u32::try_from(scopes.len()).unwrap_or(u32::MAX),
                 apps: scopes.iter().map(|scope| scope.apps.len()).sum(),
@@ -147,8 +186,94 @@ pub(super) async fn plan(
     let states = (Some(SnapshotState::Open), None);
     write_event(db, Line::of_snapshot(snapshot, &found.export, &event, states, at), journal)
         .await?;
+    if let Some(uncovered) = uncovered {
+        // What is asked for is more than what is there.
+        sqlx::query(sql::ADD_TO_SNAPSHOT_ASSETS)
+            .bind(snapshot.0)
+            .bind(number(uncovered.count()))
+            .execute(&mut *db)
+            .await
+            .map_err(failed)?;
+        note_uncovered(db, snapshot, &found.export, uncovered, at, journal).await?;
+    }
     refresh_snapshot(db, snapshot, at, journal).await?;
     Ok(archives)
+}
+
+/// Makes an archive of each part.
+async fn open_parts(
+    db: &mut SqliteConnection,
+    run: &UnplannedSnapshot,
+    scopes: &[Scope],
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Vec<Archive>, CatalogError> {
+    let mut archives = Vec::with_capacity(scopes.len());
+    for (part, scope) in (1..).zip(scopes) {
+        let new = NewArchive {
+            snapshot: run.id,
+            instance: &run.instance,
+            export: &run.export,
+            part,
+            generation: 0,
+            replaces: None,
+            scope: Some(scope),
+            scheduled_at: run.taken_at,
+            not_before: at,
+        };
+        archives.push(open_archive(db, &new, at, journal).await?);
+    }
+    Ok(archives)
+}
+
+/// Writes down what of a snapshot's scope is not there, if anything is.
+pub(super) async fn note_uncovered(
+    db: &mut SqliteConnection,
+    snapshot: SnapshotId,
+    export: &Name,
+    uncovered: Uncovered,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<(), CatalogError> {
+    if uncovered.count() == 0 {
+        return Ok(());
+    }
+    sqlx::query(sql::ADD_TO_SNAPSHOT_MISSING)
+        .bind(snapshot.0)
+        .bind(number(uncovered.count()))
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    let Uncovered { apps, tasks, unseen, message } = uncovered;
+    let event = SnapshotEvent::CoverageReduced { apps, tasks, unseen, message };
+    let states = (Some(SnapshotState::Open), None);
+    write_event(db, Line::of_snapshot(snapshot, export, &event, states, at), journal).await
+}
+
+/// A part of which nothing is there any more is no part of its snapshot.
+pub(super) async fn do_without(
+    db: &mut SqliteConnection,
+    archive: &Archive,
+    message: String,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<(), CatalogError> {
+    let Archive { snapshot, export, .. } = archive;
+    let (apps, tasks) = archive.scope.clone().map(|s| (s.apps, s.tasks)).unwrap_or_default();
+    let uncovered = Uncovered { apps, tasks, unseen: 0, message: message.clone() };
+    note_uncovered(db, *snapshot, export, uncovered, at, journal).await?;
+    sqlx::query(sql::TAKE_FROM_SNAPSHOT_PARTS)
+        .bind(snapshot.0)
+        .execute(&mut *db)
+        .await
+        .map_err(failed)?;
+    let event = SnapshotEvent::ScopeVanished { part: archive.part, message };
+    let states = (Some(SnapshotState::Open), None);
+    write_event(db, Line::of_snapshot(*snapshot, export, &event, states, at), journal).await
+}
+
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn unplanned(row: &SqliteRow) -> Result<UnplannedSnapshot, CatalogError> {

@@ -48,7 +48,7 @@ UPDATE internal_archive SET
     stored_bytes = ?14, stored_sha256 = ?15, format = ?16, method = ?17, path = ?18,
     deletion_reason = ?19, deletion_policy = ?20, accepted_at_ms = ?21, ready_at_ms = ?22,
     downloaded_at_ms = ?23, stored_at_ms = ?24, verified_at_ms = ?25, deleted_at_ms = ?26,
-    last_error = ?27, unknown_polls = ?28, inode = ?29
+    last_error = ?27, unknown_polls = ?28, inode = ?29, busy_since_ms = ?30
 WHERE id = ?1 AND revision = ?2";
 
 pub(super) const SELECT_CLAIMANT: &str = "\
@@ -79,6 +79,10 @@ pub(super) const INSERT_SNAPSHOT: &str = "\
 INSERT INTO internal_snapshot (instance, export, origin, taken_at_ms, state, not_before_ms)
 VALUES (?, ?, ?, ?, 'open', ?)";
 
+pub(super) const SELECT_OPEN_RUNS: &str = "\
+SELECT id, parts IS NOT NULL AS is_planned FROM internal_snapshot
+WHERE instance = ? AND export = ? AND state = 'open' ORDER BY id";
+
 pub(super) const SELECT_PARTS: &str = "\
 SELECT part, state, coalesce(raw_bytes, 0) AS raw_bytes, coalesce(stored_bytes, 0) AS stored_bytes
 FROM internal_archive WHERE snapshot_id = ?";
@@ -108,8 +112,17 @@ UPDATE internal_snapshot SET
     state = ?2, parts_stored = ?3, raw_bytes = ?4, stored_bytes = ?5 WHERE id = ?1";
 
 pub(super) const UPDATE_SNAPSHOT_PARTS: &str = "\
-UPDATE internal_snapshot SET parts = ?2, attempts = 0, last_error = NULL
+UPDATE internal_snapshot SET parts = ?2, assets = ?3, attempts = 0, last_error = NULL
 WHERE id = ?1 AND parts IS NULL";
+
+pub(super) const ADD_TO_SNAPSHOT_ASSETS: &str =
+    "UPDATE internal_snapshot SET assets = assets + ?2 WHERE id = ?1";
+
+pub(super) const ADD_TO_SNAPSHOT_MISSING: &str =
+    "UPDATE internal_snapshot SET assets_missing = assets_missing + ?2 WHERE id = ?1";
+
+pub(super) const TAKE_FROM_SNAPSHOT_PARTS: &str =
+    "UPDATE internal_snapshot SET parts = parts - 1 WHERE id = ?1 AND parts > 0";
 
 pub(super) const UPDATE_SNAPSHOT_POSTPONED: &str = "\
 UPDATE internal_snapshot SET attempts = attempts + 1, not_before_ms = ?2, last_error = ?3

@@ -40,7 +40,7 @@ pub(super) async fn perform(
             Ok(Outcome::Archives(archives))
         }
         Operation::OpenSnapshot(new) => {
-            runs::open(db, &new, at, journal).await.map(Outcome::Snapshot)
+            runs::open(db, &new, at, journal).await.map(Outcome::Opened)
         }
         Operation::Plan(snapshot, planning) => {
             runs::plan(db, snapshot, planning, at, journal).await.map(Outcome::Archives)
@@ -129,11 +129,13 @@ async fn adopt(
         origin: Origin::Watch,
         taken_at: at,
         next_due: None,
+        missed: 0,
     };
-    let snapshot = runs::open(db, &new, at, journal).await?;
+    let snapshot = runs::open(db, &new, at, journal).await?.id;
     sqlx::query(sql::UPDATE_SNAPSHOT_PARTS)
         .bind(snapshot.0)
         .bind(1_i64)
+        .bind(None::<i64>)
         .execute(&mut *db)
         .await
         .map_err(failed)?;

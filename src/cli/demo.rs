@@ -15,7 +15,7 @@ use super::error::CliError;
 use super::narrate::Narrator;
 use super::output;
 use crate::catalog::{Access, Catalog};
-use crate::clock::Clock;
+use crate::clock::{Clock, ManualClock, pause};
 use crate::config;
 use crate::exit::Exit;
 use crate::model::Timestamp;
@@ -24,9 +24,13 @@ use crate::vault::OsDisk;
 
 /// Days that pass.
 const DAYS: u32 = 20;
-/// How long one of them takes.
-const DAY_LASTS: Duration = Duration::from_millis(750);
 const DAY: Duration = Duration::from_hours(24);
+/// Time moves on by so much at once.
+const STEP: Duration = Duration::from_mins(8);
+/// And rests in between, so that somebody can read along.
+const REST: Duration = Duration::from_millis(4);
+/// It also waits for work that takes no time of the lapse, up to so many rests.
+const PATIENCE: u32 = 2_000;
 /// On this day a package is lost on the way.
 const UNLUCKY_DAY: u32 = 3;
 /// Looks at the catalog for something to tell.
@@ -39,11 +43,9 @@ pub(super) fn run(args: &DemoArgs) -> Result<Exit, CliError> {
 async fn play(args: &DemoArgs) -> Result<Exit, CliError> {
     let state_dir = state_dir(args)?;
     // The lapse ends now, so that afterwards `status` finds fresh snapshots.
-    let clock = Clock::lapse(
-        Clock::System.now().minus(DAY * DAYS),
-        u32::try_from(DAY.as_millis() / DAY_LASTS.as_millis()).unwrap_or(u32::MAX),
-    );
-    let end = Clock::System.now().plus(DAY_LASTS * DAYS);
+    let end = Clock::System.now();
+    let lapse = ManualClock::new(end.minus(DAY * DAYS));
+    let clock = Clock::Manual(lapse.clone());
     let simulator = simulator(&clock).await.map_err(|e| CliError::Demo(e.to_string()))?;
     let config = write_config(&state_dir, &simulator.url())?;
     let settings = config::load(&config)?.settings;
@@ -53,8 +55,7 @@ async fn play(args: &DemoArgs) -> Result<Exit, CliError> {
         state_dir.display()
     ))?;
     output::line(&format!(
-        "One export every night at 02:00; a day lasts {} ms. Times are those of the lapse.\n",
-        DAY_LASTS.as_millis()
+        "One export every night at 02:00; {DAYS} days pass at once. Times are those of the lapse.\n"
     ))?;
 
     let shutdown = CancellationToken::new();
@@ -66,7 +67,7 @@ async fn play(args: &DemoArgs) -> Result<Exit, CliError> {
     };
     let daemon = service::run(settings, options, shutdown.clone());
     let telling = async {
-        let told = narrate(&simulator, &clock, &state_dir, end).await;
+        let told = narrate(&simulator, &lapse, &state_dir, end).await;
         shutdown.cancel();
         told
     };
@@ -165,32 +166,43 @@ min_free_space = "16MiB"
     write(state_dir.join("demo.toml"), &text)
 }
 
-/// Tells what happens until the lapse has caught up with the present.
+/// What the daemon does without waiting for time to pass: that time waits for.
+const AT_WORK: &str = "\
+SELECT 1 FROM archives WHERE state IN ('requesting', 'downloading')
+    OR state IN ('scheduled', 'ready', 'downloaded') AND next_attempt_at <= ?1
+UNION ALL SELECT 1 FROM snapshots WHERE state = 'open' AND parts IS NULL
+UNION ALL SELECT 1 FROM exports WHERE next_due_at <= ?1 LIMIT 1";
+
+/// Moves time and tells what happens, until the lapse has caught up with the present.
 async fn narrate(
     simulator: &Simulator,
-    clock: &Clock,
+    clock: &ManualClock,
     state_dir: &Path,
     end: Timestamp,
 ) -> Result<Narrator, CliError> {
     let mut narrator = Narrator::default();
     let unlucky = clock.now().plus(DAY * UNLUCKY_DAY);
-    let mut is_unlucky = false;
+    let (mut is_unlucky, mut rests) = (false, 0);
     let mut catalog = None;
-    while Clock::System.now() < end {
+    while clock.now() < end {
+        pause(REST).await;
         if !is_unlucky && clock.now() >= unlucky {
             is_unlucky = true;
             // The gateway gives up after the server has sent, and deleted, the package.
             let lost = Fault::BadGateway { code: 504, effect: Effect::After };
             simulator.world().script(Endpoint::Download, lost);
         }
-        if catalog.is_none() {
+        let Some(catalog) = &catalog else {
             // The daemon creates it at its start.
             catalog = Catalog::open(state_dir, Access::Reader).await.ok();
+            continue;
+        };
+        narrator.tell(catalog).await?;
+        let at_work = !catalog.view(AT_WORK, &[clock.now().to_string()]).await?.rows.is_empty();
+        rests = if at_work { rests + 1 } else { 0 };
+        if !at_work || rests > PATIENCE {
+            clock.set(clock.now().plus(STEP).min(end));
         }
-        if let Some(catalog) = &catalog {
-            narrator.tell(catalog).await?;
-        }
-        Clock::System.sleep_until(Clock::System.now().plus(Duration::from_millis(25))).await;
     }
     Ok(narrator)
 }

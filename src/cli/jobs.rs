@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::{ExportArgs, WatchArgs};
 use super::error::CliError;
 use super::{open, output};
-use crate::catalog::{Adopted, Adoption, CatalogError, NewSnapshot, Origin};
+use crate::catalog::{Adopted, Adoption, CatalogError, NewSnapshot, Opened, Origin};
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
@@ -27,19 +27,27 @@ pub(super) async fn export(loaded: &Loaded, args: &ExportArgs) -> Result<Exit, C
         origin: Origin::Command,
         taken_at: now,
         next_due: None,
+        missed: 0,
     };
-    let id = catalog.open_snapshot(new, now).await;
+    let run = catalog.open_snapshot(new, now).await;
     let closed = catalog.close().await;
-    let id = id.map_err(|error| daemon_knows_less(error, "export", &args.name))?;
+    let Opened { id, behind, joined } =
+        run.map_err(|error| daemon_knows_less(error, "export", &args.name))?;
     closed?;
     if args.json {
-        output::json(
-            json!({ "snapshot_id": id, "export": export.name, "instance": export.instance }),
-        )?;
+        output::json(json!({
+            "snapshot_id": id, "export": export.name, "instance": export.instance,
+            "waits_for": behind, "new": !joined,
+        }))?;
     } else {
+        let Export { name, instance, .. } = export;
+        let when = match behind {
+            Some(behind) if joined => format!("waits for {behind} already, and does for this one"),
+            Some(behind) => format!("is asked for, and begins after {behind}"),
+            None => "is asked for".to_owned(),
+        };
         output::line(&format!(
-            "{id}: export {} of {} is asked for; follow it with `roma-archived show {id}`",
-            export.name, export.instance
+            "{id}: export {name} of {instance} {when}; follow it with `roma-archived show {id}`"
         ))?;
     }
     open::mention_missing_daemon(settings);

@@ -31,9 +31,13 @@ const WAITING: &str = "\
 SELECT * FROM archives WHERE last_error IS NOT NULL AND next_attempt_at IS NOT NULL ORDER BY id
 LIMIT 20";
 
-/// Runs whose scope cannot be read yet: they have no archive that could show it.
+/// Runs whose scope is not read yet, because it cannot be or because another run of the export has
+/// not come to its end: they have no archive that could show it.
 const UNPLANNED: &str = "\
 SELECT 's' || s.id AS run, s.export, s.instance, s.taken_at,
+    (SELECT 's' || max(o.id) FROM snapshots AS o
+     WHERE o.instance = s.instance AND o.export = s.export AND o.state = 'open' AND o.id < s.id
+    ) AS waits_for,
     (SELECT json_extract(e.detail, '$.failure.message') FROM events AS e
      WHERE e.snapshot_id = s.id AND e.event = 'planning_postponed'
      ORDER BY e.seq DESC LIMIT 1) AS last_error
@@ -95,7 +99,8 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
             &waiting,
             &["id", "state", "attempts", "next_attempt_at", "last_error"],
         )?;
-        section("not planned yet", &unplanned, &["run", "export", "taken_at", "last_error"])?;
+        let columns = ["run", "export", "taken_at", "waits_for", "last_error"];
+        section("not planned yet", &unplanned, &columns)?;
         section("damaged", &damaged, &["id", "export", "path", "last_error"])?;
         section("lost", &losses, &["id", "export", "scheduled_at", "job_id", "last_error"])?;
         output::line("")?;

@@ -882,6 +882,10 @@ fn every_example_is_right() {
                         "" if known.name == "state_dir" => swapped("\"/srv/roma\"", known.example),
                         "" => format!("{line}\n{BASE}"),
                         "[[export]]" if ["name", "instance"].contains(&known.name) => plus(""),
+                        // It goes with a schedule only.
+                        "[[export]]" if known.name == "jitter" => {
+                            plus(&format!("schedule = \"@daily\"\n{line}"))
+                        }
                         "[[export]]" => plus(&line),
                         "[retention]" => swapped("keep_last = 7", &line),
                         _ => plus(&format!("{header}\n{line}")),
@@ -892,6 +896,24 @@ fn every_example_is_right() {
         }
     }
     visit(raw::ROOT, "");
+}
+
+#[test]
+fn jitter_goes_with_a_schedule() {
+    let alone = problem(&plus("jitter = \"10min\""));
+    assert!(
+        alone.contains("export[nightly].jitter") && alone.contains("add a schedule"),
+        "{alone}"
+    );
+    let zone = jiff::tz::TimeZone::UTC;
+    let starts = |more: &str| {
+        let settings = settings(&plus(&format!("schedule = \"@daily\"\n{more}")));
+        let midnight = "2026-11-25T00:00:00Z".parse().unwrap();
+        settings.exports[0].schedule.as_ref().unwrap().starts(midnight, &zone).since(midnight)
+    };
+    assert_eq!(starts(""), Duration::ZERO);
+    let late = starts("jitter = \"10min\"");
+    assert!(late > Duration::ZERO && late < Duration::from_mins(10), "{late:?}");
 }
 
 #[test]

@@ -176,6 +176,7 @@ section! {
         name: String = "\"nightly\"",
         instance: String = "\"prod\"",
         schedule: String = "\"0 2 * * *\"",
+        jitter: String = "\"10min\"",
         apps: RawSelection = "\"all\"",
         tasks: RawSelection = "\"all\"",
         rpo: String = "\"26h\"",

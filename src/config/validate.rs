@@ -12,6 +12,7 @@ use super::raw::{RawAccount, RawConfig, RawExport, RawInstance, RawSelection};
 use super::{Fault, Report, Spot, sections, values};
 use crate::model::Name;
 use crate::retention::Policy;
+use crate::schedule::Schedule;
 use crate::settings::{Account, Auth, Export, Instance, Selection, Settings};
 
 /// The settings that `raw` asks for. Unless the report holds a problem, they are there. `metadata`
@@ -251,6 +252,11 @@ fn read_exports(
         let instance = instances.follow(&at, raw.instance.as_deref(), report);
         let schedule =
             report.optional(&at.key("schedule"), raw.schedule.as_deref(), values::schedule);
+        let jitter = report.optional(&at.key("jitter"), raw.jitter.as_deref(), values::duration);
+        if jitter.is_some() && raw.schedule.is_none() {
+            let fault = Fault::new("says how late a scheduled run may start, and there is none");
+            report.refuse(&at.key("jitter"), fault.remedy("add a schedule, or leave it out"));
+        }
         let apps = selection(&at.key("apps"), raw.apps.as_ref(), report);
         let tasks = selection(&at.key("tasks"), raw.tasks.as_ref(), report);
         let nothing = Selection::Ids(Vec::new());
@@ -263,7 +269,11 @@ fn read_exports(
             Some(own) => sections::policy(Some(own), &at.key("retention"), report),
             None => retention.clone(),
         };
-        Some(Export { name: name?, instance: instance?, schedule, apps, tasks, rpo, policy })
+        let (name, instance) = (name?, instance?);
+        let schedule = schedule.map(|schedule: Schedule| {
+            schedule.with_jitter(jitter.unwrap_or_default(), &format!("{instance}/{name}"))
+        });
+        Some(Export { name, instance, schedule, apps, tasks, rpo, policy })
     });
     read.collect()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::lifecycle::{
     Archive, Pace, State, StateWord, Step, credible_due, is_at_rest, next_step, poll_delay,
 };
-use crate::model::{ArchiveId, Name, Timestamp};
+use crate::model::{ArchiveId, Name, SnapshotId, Timestamp};
 
 /// Archives of one instance that wait for one step, by when it is due.
 type Queue = BTreeSet<(Timestamp, ArchiveId)>;
@@ -132,6 +132,26 @@ impl Agenda {
         self.occupied.get(instance).is_some_and(|count| *count > 0)
     }
 
+    /// Whether a part of an export's run that is older than `run` is still on its way to the vault.
+    pub(super) fn is_under_way(&self, (instance, export): (&Name, &Name), run: SnapshotId) -> bool {
+        self.entries.values().map(|entry| &entry.archive).any(|archive| {
+            archive.snapshot < run
+                && archive.state.word().is_unfinished()
+                && archive.instance == *instance
+                && archive.export == *export
+        })
+    }
+
+    /// Whether a request to this instance was refused a moment ago, because ROMA was busy with the
+    /// account: no other is sent either before that one comes again.
+    pub(super) fn awaits_turn(&self, instance: &Name, now: Timestamp) -> bool {
+        let queue = self.due.get(&Step::Request).and_then(|queues| queues.get(instance));
+        let later = now.plus(Duration::from_millis(1));
+        let mut waiting =
+            queue.into_iter().flat_map(|queue| queue.range((later, ArchiveId(i64::MIN))..));
+        waiting.any(|(_, id)| self.entries.get(id).is_some_and(|e| e.archive.busy_since.is_some()))
+    }
+
     fn unqueue(&mut self, step: Step, instance: &Name, place: (Timestamp, ArchiveId)) {
         let Some(queues) = self.due.get_mut(&step) else { return };
         if let Some(queue) = queues.get_mut(instance) {
@@ -226,8 +246,13 @@ impl Agenda {
         }
     }
 
-    /// One line about what is going on: states, runs that are being planned, the next run.
-    pub(super) fn summary(&self, planned: usize, next: Option<(&Timestamp, &Name)>) -> String {
+    /// One line about what is going on: states, runs that are being planned or wait for another,
+    /// the next run.
+    pub(super) fn summary(
+        &self,
+        (planned, queued): (usize, usize),
+        next: Option<(&Timestamp, &Name)>,
+    ) -> String {
         let mut words: Vec<String> = self
             .counts()
             .filter(|(word, _)| *word != StateWord::Trashed)
@@ -235,6 +260,9 @@ impl Agenda {
             .collect();
         if planned > 0 {
             words.push(format!("{planned} being planned"));
+        }
+        if queued > 0 {
+            words.push(format!("{queued} queued"));
         }
         if words.is_empty() {
             words.push("idle".to_owned());
@@ -276,7 +304,7 @@ impl Entry {
 mod tests {
     use super::*;
     use crate::lifecycle::Milestones;
-    use crate::model::{JobId, Scope, SnapshotId};
+    use crate::model::{JobId, Scope};
 
     const NOW: i64 = 1_800_000_000_000;
 
@@ -295,6 +323,7 @@ mod tests {
             attempts: 0,
             unknown_polls: 0,
             downloads: 0,
+            busy_since: None,
             not_before: Timestamp::from_millis(NOW),
             state,
             milestones: Milestones::default(),

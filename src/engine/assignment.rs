@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::agenda::Agenda;
 use super::foresight::Retention;
-use crate::model::Name;
+use crate::model::{Name, Timestamp};
 use crate::settings::{Export, Verify};
 
 /// What the engine is to look after.
@@ -29,15 +29,16 @@ pub struct Assignment {
 }
 
 /// ROMA runs one asset job of a user at a time, over all its instances (contract 1, U10).
+/// After a refusal for that reason all its requests wait together.
 pub(super) fn account_is_free(
     agenda: &Agenda,
     accounts: &HashMap<Name, Name>,
     instance: &Name,
+    now: Timestamp,
 ) -> bool {
+    let is_free =
+        |instance: &Name| !agenda.occupies(instance) && !agenda.awaits_turn(instance, now);
     let account = accounts.get(instance);
-    accounts
-        .iter()
-        .filter(|(_, other)| Some(*other) == account)
-        .all(|(other, _)| !agenda.occupies(other))
-        && !(account.is_none() && agenda.occupies(instance))
+    accounts.iter().filter(|(_, other)| Some(*other) == account).all(|(other, _)| is_free(other))
+        && (account.is_some() || is_free(instance))
 }

@@ -3,17 +3,33 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
+
 use super::assignment::Assignment;
 use super::failure::EngineError;
 use super::shell::Shell;
 use crate::catalog::{NewSnapshot, Origin, UnplannedSnapshot};
 use crate::model::{Name, Timestamp};
-use crate::schedule::credible_last;
+use crate::schedule::{Due, Schedule, credible_last};
 
 /// When each export falls due next, by its place in the assignment.
 #[derive(Debug, Default)]
 pub(super) struct DueRuns {
-    next: Vec<Option<Timestamp>>,
+    next: Vec<Option<Run>>,
+}
+
+/// An occurrence, and when its run starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    starts: Timestamp,
+    occurrence: Timestamp,
+}
+
+impl Run {
+    fn after(last: Timestamp, schedule: &Schedule, zone: &TimeZone) -> Option<Self> {
+        let occurrence = schedule.next_after(last, zone)?;
+        Some(Self { starts: schedule.starts(occurrence, zone), occurrence })
+    }
 }
 
 impl DueRuns {
@@ -30,7 +46,7 @@ impl DueRuns {
                 known.instance == export.instance && known.name == export.name
             };
             let last = recorded.iter().find(same)?.last_due;
-            export.schedule.as_ref()?.next_after(credible_last(last, now), &assignment.zone)
+            Run::after(credible_last(last, now), export.schedule.as_ref()?, &assignment.zone)
         });
         self.next = next.collect();
         Ok(())
@@ -46,24 +62,30 @@ impl DueRuns {
         let mut opened = Vec::new();
         for (export, next) in assignment.exports.iter().zip(&mut self.next) {
             let Some(schedule) = &export.schedule else { continue };
-            let Some(first) = next.filter(|due| *due <= now) else { continue };
+            let Some(first) = next.filter(|run| run.starts <= now) else { continue };
             // Whatever was missed since collapses into the newest occurrence.
-            let before = first.minus(Duration::from_millis(1));
-            let taken_at = schedule.due(before, now, &assignment.zone).unwrap_or(first);
-            *next = schedule.next_after(taken_at, &assignment.zone);
+            let before = first.occurrence.minus(Duration::from_millis(1));
+            let due = schedule.due(before, now, &assignment.zone);
+            let due = due.unwrap_or(Due { at: first.occurrence, missed: 0 });
+            *next = Run::after(due.at, schedule, &assignment.zone);
             let new = NewSnapshot {
                 instance: export.instance.clone(),
                 export: export.name.clone(),
                 origin: Origin::Schedule,
-                taken_at,
-                next_due: *next,
+                taken_at: due.at,
+                next_due: next.map(|run| run.starts),
+                missed: due.missed,
             };
-            let id = shell.catalog.open_snapshot(new, now).await?;
+            let run = shell.catalog.open_snapshot(new, now).await?;
+            if run.joined {
+                // Known already, or found with whatever else a command has changed.
+                continue;
+            }
             opened.push(UnplannedSnapshot {
-                id,
+                id: run.id,
                 instance: export.instance.clone(),
                 export: export.name.clone(),
-                taken_at,
+                taken_at: due.at,
                 attempts: 0,
                 not_before: now,
             });
@@ -73,7 +95,7 @@ impl DueRuns {
 
     /// The first of all.
     pub(super) fn first(&self) -> Option<Timestamp> {
-        self.next.iter().flatten().min().copied()
+        self.next.iter().flatten().map(|run| run.starts).min()
     }
 
     /// The first of all, and which export it is.
@@ -82,6 +104,6 @@ impl DueRuns {
         assignment: &'a Assignment,
     ) -> Option<(&'a Timestamp, &'a Name)> {
         let names = assignment.exports.iter().map(|export| &export.name);
-        names.zip(&self.next).filter_map(|(name, due)| Some((due.as_ref()?, name))).min()
+        names.zip(&self.next).filter_map(|(name, run)| Some((&run.as_ref()?.starts, name))).min()
     }
 }

@@ -15,6 +15,7 @@ mod agenda;
 mod assignment;
 mod breaker;
 mod clockwatch;
+mod coverage;
 mod download;
 mod due;
 mod failure;
@@ -208,7 +209,8 @@ impl Engine {
     /// One line about what is going on, for people.
     pub fn summary(&self) -> String {
         let next = self.due.first_of(&self.assignment);
-        let mut words = vec![self.agenda.summary(self.to_plan.len(), next)];
+        let queued = self.to_plan.iter().filter(|run| self.waits_behind(run)).count();
+        let mut words = vec![self.agenda.summary((self.to_plan.len() - queued, queued), next)];
         let breakers = self.shell.breakers();
         let paused = breakers.paused(self.shell.clock.now());
         words.extend(paused.into_iter().map(|name| format!("{name} paused")));
@@ -299,7 +301,7 @@ impl Engine {
         }
         let mut to_plan = self.shell.catalog.to_plan().await?;
         let planned =
-            |id| self.running.count(|t| matches!(t, Task::Planning(s, _) if *s == id)) > 0;
+            |id| self.running.count(|t| matches!(t, Task::Planning(s, ..) if *s == id)) > 0;
         to_plan.retain(|snapshot| !planned(snapshot.id));
         self.to_plan = to_plan;
         self.plan_soon(now);

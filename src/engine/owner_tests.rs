@@ -63,6 +63,7 @@ fn archive(id: i64, state: State) -> Archive {
         attempts: 0,
         unknown_polls: 0,
         downloads: 0,
+        busy_since: None,
         not_before: noon(),
         state,
         milestones: Milestones::default(),

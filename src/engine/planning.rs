@@ -2,14 +2,15 @@
 //!
 //! Reading is harmless, so nothing is recorded before it; killed in between, it is read again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::failure::EngineError;
 use super::shell::Shell;
-use crate::catalog::{CatalogError, Planning, UnplannedSnapshot};
-use crate::lifecycle::{Archive, Failure, FailureClass, REQUEST_ATTEMPTS, backoff, partition};
+use crate::catalog::{CatalogError, Planning, Uncovered, UnplannedSnapshot};
+use crate::lifecycle::{Archive, Failure, FailureClass, partition, planning_retry};
 use crate::model::{Scope, Timestamp};
+use crate::roma::{Listing, RomaError};
 use crate::settings::{Export, Selection};
 
 /// What came of planning: the archives it opened, or when it comes again.
@@ -27,13 +28,12 @@ pub(super) async fn run(
 ) -> Result<Planned, EngineError> {
     let planning = match export {
         Some(export) => match discover(&shell, &export).await {
-            Ok(scope) if scope.is_empty() => {
-                Planning::Failed("there is nothing to export: no application, no task".to_owned())
-            }
-            Ok(scope) => {
+            Ok((scope, uncovered)) if scope.is_empty() => Planning::Failed(nothing(&uncovered)),
+            Ok((scope, uncovered)) => {
                 let catalog = &shell.catalog;
                 let before = catalog.last_parts(&export.instance, &export.name).await?;
-                Planning::Parts(partition(scope, &before))
+                let uncovered = (uncovered.count() > 0).then_some(uncovered);
+                Planning::Parts(partition(scope, &before), uncovered)
             }
             Err(failure) => put_off(&snapshot, failure, shell.clock.now()),
         },
@@ -57,35 +57,70 @@ pub(super) async fn run(
     }
 }
 
-async fn discover(shell: &Shell, export: &Export) -> Result<Scope, Failure> {
-    let (now, instance) = (shell.clock.now(), &export.instance);
-    let apps = match &export.apps {
-        Selection::All => {
-            let listed = shell.heard(instance, shell.roma.list_apps(instance, now).await)?;
-            listed.ids.into_iter().collect()
+fn nothing(uncovered: &Uncovered) -> String {
+    let missing = uncovered.count();
+    if missing == 0 {
+        return "there is nothing to export: no application, no task".to_owned();
+    }
+    format!("there is nothing to export: {missing} assets are asked for and none is there")
+}
+
+async fn discover(shell: &Shell, export: &Export) -> Result<(Scope, Uncovered), Failure> {
+    let instance = &export.instance;
+    let mut uncovered = Uncovered::default();
+    let mut missing = Vec::new();
+    let mut scope = Scope::default();
+    if export.apps.takes_any() {
+        let listed = shell.roma.list_apps(instance, shell.clock.now()).await;
+        (scope.apps, uncovered.apps) =
+            choose(shell, export, &export.apps, listed, &mut uncovered.unseen)?;
+    }
+    if export.tasks.takes_any() {
+        let listed = shell.roma.list_tasks(instance, shell.clock.now()).await;
+        (scope.tasks, uncovered.tasks) =
+            choose(shell, export, &export.tasks, listed, &mut uncovered.unseen)?;
+    }
+    if uncovered.apps.len() + uncovered.tasks.len() > 0 {
+        missing.push("the configuration names what ROMA does not list".to_owned());
+    }
+    if uncovered.unseen > 0 {
+        missing.push(format!("ROMA counts {} assets more than it shows", uncovered.unseen));
+    }
+    uncovered.message = missing.join("; ");
+    Ok((scope, uncovered))
+}
+
+/// The ids that are chosen and there, and those that are chosen and not there.
+fn choose(
+    shell: &Shell,
+    export: &Export,
+    selection: &Selection,
+    listed: Result<Listing, RomaError>,
+    unseen: &mut u64,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let listed = shell.heard(&export.instance, listed);
+    match (selection, listed) {
+        (Selection::All, Ok(Listing { ids, announced })) => {
+            *unseen += announced.map_or(0, |all| all.saturating_sub(ids.len() as u64));
+            Ok((ids.into_iter().collect(), Vec::new()))
         }
-        Selection::Ids(ids) => ids.clone(),
-    };
-    let tasks = match &export.tasks {
-        Selection::All => {
-            let listed = shell.heard(instance, shell.roma.list_tasks(instance, now).await)?;
-            listed.ids.into_iter().collect()
+        (Selection::Ids(ids), Ok(listed)) => {
+            let (there, gone): (BTreeSet<&String>, BTreeSet<&String>) =
+                ids.iter().partition(|id| listed.ids.contains(*id));
+            let owned = |ids: BTreeSet<&String>| ids.into_iter().cloned().collect();
+            Ok((owned(there), owned(gone)))
         }
-        Selection::Ids(ids) => ids.clone(),
-    };
-    Ok(Scope { apps, tasks })
+        // An account that may export and not list can still name what it wants.
+        (Selection::Ids(ids), Err(failure)) if failure.class == FailureClass::Permanent => {
+            Ok((ids.clone(), Vec::new()))
+        }
+        (_, Err(failure)) => Err(failure),
+    }
 }
 
 fn put_off(snapshot: &UnplannedSnapshot, failure: Failure, now: Timestamp) -> Planning {
-    if snapshot.attempts + 1 >= REQUEST_ATTEMPTS {
-        return Planning::Failed(failure.message);
+    match planning_retry(snapshot.id, snapshot.attempts, &failure, now) {
+        Some(not_before) => Planning::Postponed(failure, not_before),
+        None => Planning::Failed(failure.message),
     }
-    let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
-    let own = match failure.class {
-        FailureClass::Unauthorized if snapshot.attempts == 0 => Duration::ZERO,
-        FailureClass::Unauthorized | FailureClass::Permanent => Duration::from_secs(330),
-        _ => backoff(snapshot.id.0.unsigned_abs(), snapshot.attempts),
-    };
-    let not_before = now.plus(own.max(wished.min(Duration::from_hours(1))));
-    Planning::Postponed(failure, not_before)
 }

@@ -35,6 +35,7 @@ fn archive(id: i64, bytes: u64) -> Archive {
         attempts: 0,
         unknown_polls: 0,
         downloads: 1,
+        busy_since: None,
         not_before: at(0),
         state: State::Stored(Holding { offer, raw: Content { bytes, sha256 }, file }),
         milestones: Milestones { verified_at: Some(at(0)), ..Milestones::default() },

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use super::breaker::Breakers;
 use super::clockwatch;
 use super::failure::EngineError;
-use crate::catalog::{Catalog, CatalogError, Change};
+use crate::catalog::{Catalog, CatalogError, Change, Sequel};
 use crate::clock::Clock;
 use crate::lifecycle::{
     Archive, Event, Failure, Present, State, after_failure, replacement_generation,
@@ -106,7 +106,19 @@ impl Shell {
 
     /// Records that `event` happened. A loss opens its replacement in the same transaction.
     pub(super) async fn record(&self, archive: &Archive, event: Event) -> Changed {
-        self.try_record(archive, event).await.map(|result| result.unwrap_or_else(|other| other))
+        let recorded = self.try_record(archive, event, None).await;
+        recorded.map(|result| result.unwrap_or_else(|other| other))
+    }
+
+    /// Records that `event` happened, and what comes of the archive's scope.
+    pub(super) async fn record_with(
+        &self,
+        archive: &Archive,
+        event: Event,
+        sequel: Sequel,
+    ) -> Changed {
+        let recorded = self.try_record(archive, event, Some(sequel)).await;
+        recorded.map(|result| result.unwrap_or_else(|other| other))
     }
 
     /// Records an event after which the step goes on; the inner error means that somebody else
@@ -116,7 +128,7 @@ impl Shell {
         archive: &Archive,
         event: Event,
     ) -> Result<Result<Archive, Vec<Archive>>, EngineError> {
-        Ok(match self.try_record(archive, event).await? {
+        Ok(match self.try_record(archive, event, None).await? {
             Ok(mut archives) if !archives.is_empty() => Ok(archives.swap_remove(0)),
             Ok(other) | Err(other) => Err(other),
         })
@@ -126,11 +138,15 @@ impl Shell {
         &self,
         archive: &Archive,
         event: Event,
+        sequel: Option<Sequel>,
     ) -> Result<Result<Vec<Archive>, Vec<Archive>>, EngineError> {
         let now = self.clock.now();
         let mut change = Change::new(archive.clone(), event);
-        if let Ok(next) = archive.apply(&change.event, now) {
-            change.replacement = replacement_generation(&next, self.limits.reexports);
+        if let Some(sequel) = sequel {
+            change.sequel = sequel;
+        } else if let Ok(next) = archive.apply(&change.event, now) {
+            let again = replacement_generation(&next, self.limits.reexports);
+            change.sequel = again.map_or(Sequel::None, Sequel::Again);
         }
         match self.catalog.commit_all(vec![change], now).await {
             Ok(archives) => {

@@ -9,7 +9,7 @@ use super::task::{Finished, Running, Task};
 use super::{Engine, planning, step, sweep};
 use crate::catalog::UnplannedSnapshot;
 use crate::lifecycle::{Archive, Step};
-use crate::model::Timestamp;
+use crate::model::{Name, Timestamp};
 
 /// Jobs that are asked about at the same time.
 const POLLS: usize = 32;
@@ -22,8 +22,9 @@ impl Engine {
     pub(super) fn start_plannings(&mut self, now: Timestamp) {
         while self.has_room() {
             let breakers = self.shell.breakers();
-            let may_start =
-                |s: &UnplannedSnapshot| s.not_before <= now && breakers.allows(&s.instance, now);
+            let may_start = |s: &UnplannedSnapshot| {
+                s.not_before <= now && breakers.allows(&s.instance, now) && !self.waits_behind(s)
+            };
             let instances = self.assignment.accounts.len();
             let next = next_to_plan(&self.to_plan, &self.running, instances, may_start);
             drop(breakers);
@@ -35,12 +36,25 @@ impl Engine {
                 .iter()
                 .find(|e| e.instance == snapshot.instance && e.name == snapshot.export)
                 .cloned();
-            let task = Task::Planning(snapshot.id, snapshot.instance.clone());
+            let task =
+                Task::Planning(snapshot.id, snapshot.instance.clone(), snapshot.export.clone());
             let shell = self.shell.clone();
             self.start(task, async move {
                 Finished::Planning(planning::run(shell, snapshot, export).await)
             });
         }
+    }
+
+    /// Whether a run of the same export that came before has not come to its end.
+    pub(super) fn waits_behind(&self, run: &UnplannedSnapshot) -> bool {
+        let is_same =
+            |instance: &Name, export: &Name| *instance == run.instance && *export == run.export;
+        self.to_plan.iter().any(|s| s.id < run.id && is_same(&s.instance, &s.export))
+            || self.running.count(|task| match task {
+                Task::Planning(id, instance, export) => *id < run.id && is_same(instance, export),
+                _ => false,
+            }) > 0
+            || self.agenda.is_under_way((&run.instance, &run.export), run.id)
     }
 
     pub(super) fn start_sweeps(&mut self, now: Timestamp) {
@@ -108,7 +122,7 @@ impl Engine {
                     let same = |task: &Task| matches!(task, Task::Step(s, ..) if *s == step);
                     running.share(same, instance, room, accounts.len())
                 }
-                Step::Request if allowed() && account_is_free(agenda, accounts, instance) => {
+                Step::Request if allowed() && account_is_free(agenda, accounts, instance, now) => {
                     Some(0)
                 }
                 Step::Poll | Step::Download | Step::Request => None,
@@ -166,7 +180,7 @@ fn next_to_plan(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Name, SnapshotId};
+    use crate::model::SnapshotId;
 
     #[test]
     fn a_slow_instance_with_many_exports_leaves_room_for_the_runs_of_others() {
@@ -184,7 +198,7 @@ mod tests {
         let mut start = |to_plan: &mut Vec<UnplannedSnapshot>| -> Option<Name> {
             let place = next_to_plan(to_plan, &running, 2, |_| true)?;
             let next = to_plan.swap_remove(place);
-            let task = Task::Planning(next.id, next.instance.clone());
+            let task = Task::Planning(next.id, next.instance.clone(), next.export.clone());
             running.add(runtime.spawn(async {}).id(), task);
             Some(next.instance)
         };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::coverage;
 use super::failure::{EngineError, of_vault};
 use super::shell::{Changed, Shell};
 use crate::lifecycle::{
@@ -61,10 +62,19 @@ async fn request(shell: &Arc<Shell>, archive: Archive) -> Changed {
         Ok(archive) => archive,
         Err(other) => return Ok(other),
     };
-    let answer = shell.roma.start_export(&archive.instance, &scope, now).await;
-    match shell.heard(&archive.instance, answer) {
-        Ok(job) => accept(shell, &archive, job).await,
-        Err(failure) => shell.fail(&archive, failure).await,
+    match shell.roma.start_export(&archive.instance, &scope, now).await {
+        Ok(job) => {
+            shell.breakers().answered(&archive.instance);
+            accept(shell, &archive, job).await
+        }
+        Err(error) => {
+            let about_scope = error.is_about_request();
+            let failure = shell.blame(&archive.instance, error);
+            if about_scope {
+                return coverage::after_refusal(shell, &archive, failure).await;
+            }
+            shell.fail(&archive, failure).await
+        }
     }
 }
 
@@ -104,7 +114,13 @@ async fn poll(shell: &Arc<Shell>, archive: Archive) -> Result<Outcome, EngineErr
             Err(other) => Outcome::Changed(other),
         });
     };
-    offer(shell, &archive, event).await.map(Outcome::Changed)
+    let changed = match event {
+        Event::JobFailed { reasons } if archive.scope.is_some() => {
+            coverage::after_failed_job(shell, &archive, reasons).await?
+        }
+        event => offer(shell, &archive, event).await?,
+    };
+    Ok(Outcome::Changed(changed))
 }
 
 /// Records what a job said. A package that another archive claims is a duplicate (contract U17).

@@ -23,7 +23,8 @@ pub(super) enum Finished {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     Step(Step, ArchiveId, Name),
-    Planning(SnapshotId, Name),
+    /// A run, its instance and its export.
+    Planning(SnapshotId, Name, Name),
     Sweep(usize),
     Reconcile,
     Scrub,
@@ -47,7 +48,7 @@ impl Task {
     pub(super) const fn calls(&self) -> Option<&Name> {
         match self {
             Self::Step(Step::Request | Step::Poll | Step::Download, _, instance)
-            | Self::Planning(_, instance) => Some(instance),
+            | Self::Planning(_, instance, _) => Some(instance),
             Self::Step(Step::Pack | Step::Purge | Step::Delete, ..)
             | Self::Sweep(_)
             | Self::Reconcile

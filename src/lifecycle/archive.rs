@@ -51,6 +51,8 @@ pub struct Archive {
     pub unknown_polls: u32,
     /// GETs of the package that may have reached ROMA, but for those that its size ended.
     pub downloads: u32,
+    /// Since when ROMA has refused to start the job because another of the account runs.
+    pub busy_since: Option<Timestamp>,
     /// The next step is not due before this moment.
     pub not_before: Timestamp,
     /// Where it stands.
@@ -79,8 +81,15 @@ impl Archive {
             _ => 0,
         };
         next.not_before = at;
+        next.busy_since = match event {
+            // An attempt, or trouble of another kind, says nothing about the other job.
+            Event::RequestStarted | Event::RequestPostponed { .. } => {
+                busy_since(event).or(self.busy_since)
+            }
+            _ => None,
+        };
         match event {
-            Event::RequestPostponed { failure, not_before }
+            Event::RequestPostponed { failure, not_before, .. }
             | Event::PollPostponed { failure, not_before }
             | Event::DownloadPostponed { failure, not_before }
             | Event::DownloadInterrupted { failure, not_before }
@@ -89,7 +98,10 @@ impl Archive {
                 // Waiting for one's turn at ROMA is no failed attempt.
                 next.attempts += u32::from(failure.class != FailureClass::Busy);
                 next.not_before = *not_before;
-                next.last_error = Some(failure.message.clone());
+                let since = busy_since(event).map(|since| format!("waits since {since}: "));
+                let mut words = since.unwrap_or_default();
+                words.push_str(&failure.message);
+                next.last_error = Some(words);
             }
             Event::RequestRefused { failure, .. } | Event::RequestUnanswered { failure } => {
                 next.attempts += 1;
@@ -133,6 +145,14 @@ impl Archive {
         }
         next.milestones.reach(event, at);
         Ok(next)
+    }
+}
+
+/// Since when it waits for another asset job of its account.
+const fn busy_since(event: &Event) -> Option<Timestamp> {
+    match event {
+        Event::RequestPostponed { busy_since, .. } => *busy_since,
+        _ => None,
     }
 }
 

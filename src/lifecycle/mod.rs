@@ -26,7 +26,7 @@ pub use failure::{Effect, Failure, FailureClass};
 pub use notice::Notice;
 pub use partition::{MOST_ASSETS, partition};
 pub use retry::{
-    Pace, Present, REQUEST_ATTEMPTS, after_failure, backoff, credible_due, poll_delay,
+    Pace, Present, after_failure, backoff, credible_due, planning_retry, poll_delay,
     replacement_generation, replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};

@@ -59,7 +59,8 @@ impl Pool {
         let take = |pool: &mut BTreeSet<String>, ids: &[String]| {
             ids.iter().filter_map(|id| pool.take(id)).collect()
         };
-        Scope { apps: take(&mut self.apps, &part.apps), tasks: take(&mut self.tasks, &part.tasks) }
+        let apps = take(&mut self.apps, &part.apps);
+        Scope { apps, tasks: take(&mut self.tasks, &part.tasks), ..part.clone() }
     }
 
     fn fill(&mut self, part: &mut Scope) {

@@ -9,7 +9,7 @@ fn ids(prefix: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
 }
 
 fn scope(apps: usize, tasks: usize) -> Scope {
-    Scope { apps: ids("a", 0..apps), tasks: ids("t", 0..tasks) }
+    Scope { apps: ids("a", 0..apps), tasks: ids("t", 0..tasks), ..Scope::default() }
 }
 
 /// Each asset and the part that it is in.
@@ -62,7 +62,7 @@ fn a_new_asset_takes_the_place_of_one_that_is_gone() {
 #[test]
 fn a_part_that_is_not_needed_gives_its_number_to_the_last() {
     let before = partition(scope(0, 400), &[]);
-    let rest = Scope { apps: Vec::new(), tasks: ids("t", (0..90).chain(190..400)) };
+    let rest = Scope { tasks: ids("t", (0..90).chain(190..400)), ..Scope::default() };
     let parts = partition(rest.clone(), &before);
     assert_good(&parts, &rest);
     // 90, 10, 100, 100: the second is given up, and its ten go where there is room.
@@ -87,7 +87,7 @@ fn nights() -> impl Strategy<Value = Vec<Scope>> {
                 // One in sixteen is missing, another one each night.
                 let there = |number: &usize| (dice >> (number % 61)) & 15 != 0;
                 let apps = ids("a", (0..apps).filter(there));
-                Scope { apps, tasks: ids("t", (0..tasks).filter(there)) }
+                Scope { apps, tasks: ids("t", (0..tasks).filter(there)), ..Scope::default() }
             })
             .collect()
     })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::archive::Archive;
 use super::failure::{Effect, Failure, FailureClass};
 use super::state::{Event, FailureCause, LossCause, State};
-use crate::model::{ArchiveId, Timestamp};
+use crate::model::{ArchiveId, SnapshotId, Timestamp};
 
 /// How patient the daemon is with ROMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Pace {
 }
 
 /// Attempts to start a job before the run is given up; the next scheduled run starts afresh.
-pub const REQUEST_ATTEMPTS: u32 = 20;
+const REQUEST_ATTEMPTS: u32 = 20;
 /// Times in a row that ROMA must not know a job before it counts as lost: one 404 may be a hiccup,
 /// and asking again puts nothing at risk (contract U13).
 const VANISHED_ATTEMPTS: u32 = 3;
@@ -45,7 +45,12 @@ const UNAUTHORIZED_PAUSE: Duration = Duration::from_secs(330);
 const PERMANENT_PAUSE: Duration = Duration::from_mins(15);
 /// From this attempt on, what this machine is not ready for is tried rarely.
 const LOCAL_ATTEMPTS: u32 = 8;
-const BUSY_PAUSE: Duration = Duration::from_secs(10);
+/// Before ROMA is asked again whether the account is free: a tenth of the time that it was not, as
+/// far as that is between these two. Refused calls may count against the gateway's limit as well.
+const BUSY_PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
+/// Another asset job of the account may keep this one waiting for so long: as long as a job may run
+/// (contract U10, U13).
+const BUSY_CEILING: Duration = Duration::from_hours(24);
 /// The server may not put us off for longer than this, whatever it says.
 const RETRY_AFTER_CAP: Duration = Duration::from_hours(1);
 
@@ -80,7 +85,8 @@ pub fn after_failure(
 ) -> Option<Event> {
     let present = present.into();
     let now = present.now;
-    let not_before = now.plus(delay(archive.id, archive.attempts, &failure));
+    let not_before = now.plus(delay(seed(archive.id), archive.attempts, &failure));
+    let busy_since = archive.busy_since.unwrap_or(now);
     let exhausted = |limit: u32| archive.attempts + 1 >= limit;
     let event = match &archive.state {
         State::Scheduled | State::Requesting => match (failure.effect, failure.class) {
@@ -91,11 +97,17 @@ pub fn after_failure(
             (_, FailureClass::Permanent | FailureClass::Gone) => {
                 Event::RequestRefused { cause: FailureCause::Refused, failure }
             }
-            (_, FailureClass::Busy) => Event::RequestPostponed { failure, not_before },
+            (_, FailureClass::Busy) if present.has_passed(BUSY_CEILING, busy_since) => {
+                Event::RequestRefused { cause: FailureCause::AccountBusy, failure }
+            }
+            (_, FailureClass::Busy) => {
+                let not_before = not_before.max(now.plus(busy_pause(now.since(busy_since))));
+                Event::RequestPostponed { failure, not_before, busy_since: Some(busy_since) }
+            }
             _ if exhausted(REQUEST_ATTEMPTS) => {
                 Event::RequestRefused { cause: FailureCause::AttemptsExhausted, failure }
             }
-            _ => Event::RequestPostponed { failure, not_before },
+            _ => Event::RequestPostponed { failure, not_before, busy_since: None },
         },
         State::Running { .. } => match failure.class {
             FailureClass::Gone if archive.unknown_polls + 1 >= VANISHED_ATTEMPTS => {
@@ -155,7 +167,7 @@ fn is_given_up(archive: &Archive, failure: &Failure, present: Present) -> bool {
 /// a success and begins the count of attempts anew, so this grows with the GETs themselves. What a
 /// person has to mend waits for as long as anything does: each GET may move as much as is allowed.
 fn download_delay(archive: &Archive, failure: &Failure) -> Duration {
-    let own = delay(archive.id, archive.downloads.saturating_sub(1), failure);
+    let own = delay(seed(archive.id), archive.downloads.saturating_sub(1), failure);
     let least = match failure.class {
         FailureClass::Permanent => RETRY_AFTER_CAP,
         _ if archive.downloads >= RARE_DOWNLOADS => PERMANENT_PAUSE,
@@ -164,10 +176,28 @@ fn download_delay(archive: &Archive, failure: &Failure) -> Duration {
     own.max(least)
 }
 
+/// When the scope of a run is read again after an attempt that failed, with `attempts` before it;
+/// `None`: the run comes to nothing.
+pub fn planning_retry(
+    run: SnapshotId,
+    attempts: u32,
+    failure: &Failure,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let again = attempts + 1 < REQUEST_ATTEMPTS;
+    // Numbers of runs and of archives are small alike: they must not move in step.
+    let seed = mix(mix(run.0.unsigned_abs()));
+    again.then(|| now.plus(delay(seed, attempts, failure)))
+}
+
+fn busy_pause(so_far: Duration) -> Duration {
+    (so_far / 10).clamp(BUSY_PAUSES.0, BUSY_PAUSES.1)
+}
+
 /// How long to wait before the next attempt.
-fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
+fn delay(seed: u64, attempts: u32, failure: &Failure) -> Duration {
     let own = match failure.class {
-        FailureClass::Busy => BUSY_PAUSE,
+        FailureClass::Busy => BUSY_PAUSES.0,
         // The first refusal may be an expired token: the next attempt brings a new one.
         FailureClass::Unauthorized if attempts == 0 => Duration::ZERO,
         FailureClass::Unauthorized => UNAUTHORIZED_PAUSE,
@@ -177,7 +207,7 @@ fn delay(id: ArchiveId, attempts: u32, failure: &Failure) -> Duration {
         // waits no longer.
         FailureClass::Local if attempts >= LOCAL_ATTEMPTS => PERMANENT_PAUSE,
         FailureClass::Transient | FailureClass::Throttled | FailureClass::Local => {
-            backoff(seed(id), attempts)
+            backoff(seed, attempts)
         }
     };
     let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());

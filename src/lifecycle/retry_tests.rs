@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::lifecycle::samples::{CLASSES, EFFECTS, any_failure, archive, failure, noon, state};
 use crate::lifecycle::state::StateWord;
-use crate::model::Scope;
+use crate::model::{JobId, Scope};
 
 const HOUR: Duration = Duration::from_hours(1);
 const PACE: Pace =
@@ -115,6 +115,74 @@ fn waiting_for_ones_turn_is_no_failed_attempt() {
     let (event, next) =
         outcome(&archive, failure(FailureClass::Transient, Effect::NotDone)).unwrap();
     assert_eq!((event, next.attempts), ("request_postponed", 1));
+}
+
+/// Somebody else's job, or one whose answer was lost, may run for as long as ours may.
+#[test]
+fn an_account_that_stays_busy_is_asked_ever_less_often_and_given_up_after_a_day() {
+    let busy = || failure(FailureClass::Busy, Effect::NotDone);
+    let mut archive = at(StateWord::Scheduled, 0, 0);
+    let (mut now, mut asked, mut longest) = (noon(), 0_u32, Duration::ZERO);
+    let end = loop {
+        archive = archive.apply(&Event::RequestStarted, now).unwrap();
+        assert_eq!(archive.busy_since, (asked > 0).then(noon));
+        let event = after_failure(&archive, busy(), now).unwrap();
+        archive = archive.apply(&event, now).unwrap();
+        asked += 1;
+        if archive.state != State::Scheduled {
+            break now;
+        }
+        assert!(archive.last_error.as_ref().unwrap().contains("waits since 2026-11-24T12:00"));
+        let pause = archive.not_before.since(now);
+        assert!(pause >= longest && pause <= Duration::from_mins(5), "{pause:?}");
+        (longest, now) = (pause, archive.not_before);
+    };
+    let cause = FailureCause::AccountBusy;
+    assert_eq!(archive.state, State::Failed { job: None, cause });
+    assert_eq!((archive.busy_since, archive.attempts), (None, 1));
+    let day = Duration::from_hours(24);
+    assert!(end >= noon().plus(day) && end < noon().plus(day + Duration::from_mins(5)));
+    assert!((280..400).contains(&asked), "{asked}");
+    // By a clock that is doubted nobody has waited for a day.
+    let mut archive = at(StateWord::Requesting, 0, 0);
+    archive.busy_since = Some(noon());
+    let doubtful = Present { now: noon().plus(day * 9), is_doubtful: true };
+    let event = after_failure(&archive, busy(), doubtful).unwrap();
+    assert_eq!(event.word(), "request_postponed");
+}
+
+#[test]
+fn a_wait_is_over_when_the_job_starts_and_outlasts_trouble_of_another_kind() {
+    let archive = at(StateWord::Requesting, 0, 0);
+    let event = after_failure(&archive, failure(FailureClass::Busy, Effect::NotDone), noon());
+    let waiting = archive.apply(&event.unwrap(), noon()).unwrap();
+    let again = waiting.apply(&Event::RequestStarted, noon()).unwrap();
+    let event = after_failure(&again, failure(FailureClass::Transient, Effect::NotDone), noon());
+    let troubled = again.apply(&event.unwrap(), noon()).unwrap();
+    assert_eq!(troubled.busy_since, Some(noon()));
+    assert!(!troubled.last_error.unwrap().contains("waits since"));
+    let started = again.apply(&Event::JobAccepted { job: JobId::new("j").unwrap() }, noon());
+    assert_eq!(started.unwrap().busy_since, None);
+}
+
+#[test]
+fn the_reading_of_a_scope_comes_again_as_any_other_attempt_and_ends_some_day() {
+    use FailureClass as C;
+    let run = SnapshotId(3);
+    let pause = |attempts, class| {
+        let failure = failure(class, Effect::NotDone);
+        planning_retry(run, attempts, &failure, noon()).map(|at| at.since(noon()))
+    };
+    for class in CLASSES {
+        assert_eq!(pause(REQUEST_ATTEMPTS - 1, class), None);
+        assert!(pause(REQUEST_ATTEMPTS - 2, class).unwrap() <= RETRY_AFTER_CAP);
+    }
+    assert_eq!(pause(0, C::Unauthorized), Some(Duration::ZERO));
+    assert_eq!(pause(1, C::Unauthorized), Some(UNAUTHORIZED_PAUSE));
+    assert_eq!(pause(0, C::Permanent), Some(PERMANENT_PAUSE));
+    assert!(pause(0, C::Transient).unwrap() <= BACKOFF_BASE);
+    let wish = Failure { retry_after_ms: Some(90_000), ..failure(C::Throttled, Effect::NotDone) };
+    assert_eq!(planning_retry(run, 0, &wish, noon()), Some(noon().plus(Duration::from_secs(90))));
 }
 
 #[test]
@@ -357,9 +425,9 @@ proptest! {
         attempts in prop_oneof![0_u32..40, any::<u32>()],
         failure in any_failure(),
     ) {
-        let wait = delay(ArchiveId(id), attempts, &failure);
+        let wait = delay(seed(ArchiveId(id)), attempts, &failure);
         prop_assert!(wait <= HOUR);
-        prop_assert_eq!(wait, delay(ArchiveId(id), attempts, &failure));
+        prop_assert_eq!(wait, delay(seed(ArchiveId(id)), attempts, &failure));
         let wished = Duration::from_millis(failure.retry_after_ms.unwrap_or_default());
         prop_assert!(wait >= wished.min(HOUR));
         if failure.class != FailureClass::Unauthorized {
@@ -377,9 +445,13 @@ proptest! {
                 let wait = download_delay(&archive, &failure);
                 prop_assert_eq!(next.not_before, now.plus(wait));
             } else if event.ends_with("_postponed") {
-                prop_assert_eq!(next.not_before, now.plus(delay(archive.id, 0, &failure)));
+                prop_assert_eq!(next.not_before, now.plus(delay(seed(archive.id), 0, &failure)));
             }
-            prop_assert_eq!(next.last_error.as_ref(), Some(&failure.message));
+            let told = next.last_error.unwrap();
+            prop_assert!(told.ends_with(&failure.message), "{told}");
+            // Only who waits for another job says since when.
+            let waits = event == "request_postponed" && failure.class == FailureClass::Busy;
+            prop_assert_eq!(told.len() > failure.message.len(), waits);
         }
     }
 

@@ -44,12 +44,13 @@ pub(super) fn archive(state: State) -> Archive {
         part: 1,
         generation: 0,
         replaces: None,
-        scope: Some(Scope { apps: vec!["app".to_owned()], tasks: Vec::new() }),
+        scope: Some(Scope { apps: vec!["app".to_owned()], tasks: Vec::new(), omit_empty: false }),
         scheduled_at: noon(),
         revision: 0,
         attempts: 0,
         unknown_polls: 0,
         downloads: 0,
+        busy_since: None,
         not_before: noon(),
         state,
         milestones: Milestones::default(),
@@ -206,7 +207,10 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         Just(E::RequestStarted).boxed(),
         job().prop_map(|job| E::JobAccepted { job }).boxed(),
         job().prop_map(|job| E::JobAdopted { job }).boxed(),
-        postponed(|(failure, not_before)| E::RequestPostponed { failure, not_before }),
+        postponed(|(failure, not_before)| {
+            let busy_since = (failure.class == FailureClass::Busy).then_some(not_before);
+            E::RequestPostponed { failure, not_before, busy_since }
+        }),
         (failure_cause(), any_failure())
             .prop_map(|(cause, failure)| E::RequestRefused { cause, failure })
             .boxed(),

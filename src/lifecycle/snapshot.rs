@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
 use super::state::StateWord;
-use crate::model::{ArchiveId, JobId, Timestamp, UnknownWord};
+use crate::model::{ArchiveId, JobId, SnapshotId, Timestamp, UnknownWord};
 
 /// Where a snapshot stands: the words of the view `snapshots`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,12 +64,28 @@ impl std::str::FromStr for SnapshotState {
 pub enum SnapshotEvent {
     /// A run fell due, was asked for, or a job was adopted.
     SnapshotOpened { origin: String },
+    /// It begins when this run of the same export has come to its end.
+    RunQueued { behind: SnapshotId },
+    /// It makes up for other runs as well: missed ones, or those that fell due, or were asked for,
+    /// while it waited. `newest` is the last of them.
+    RunCollapsed { runs: u32, origin: String, newest: Timestamp },
     /// The scope is known and divided into this many jobs.
     PartsPlanned { parts: u32, apps: usize, tasks: usize },
     /// The scope could not be read from ROMA; it comes again.
     PlanningPostponed { failure: Failure, not_before: Timestamp },
     /// The scope cannot be read, or is empty: this run comes to nothing.
     PlanningFailed { message: String },
+    /// These assets were to be exported and are not: they are not there any more, or ROMA does not
+    /// show them. `unseen` is how many more ROMA counts than it shows.
+    CoverageReduced {
+        apps: Vec<String>,
+        tasks: Vec<String>,
+        #[serde(default)]
+        unseen: u64,
+        message: String,
+    },
+    /// Of this part nothing is left to export: the snapshot does without it.
+    ScopeVanished { part: u32, message: String },
     /// Somebody holds it: retention does not delete it before `until`, or ever.
     Pinned { name: String, reason: String, by: String, until: Option<Timestamp> },
     /// Somebody let it go again; what the pin was is told once more.
@@ -96,9 +112,13 @@ impl SnapshotEvent {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::SnapshotOpened { .. } => "snapshot_opened",
+            Self::RunQueued { .. } => "run_queued",
+            Self::RunCollapsed { .. } => "run_collapsed",
             Self::PartsPlanned { .. } => "parts_planned",
             Self::PlanningPostponed { .. } => "planning_postponed",
             Self::PlanningFailed { .. } => "planning_failed",
+            Self::CoverageReduced { .. } => "coverage_reduced",
+            Self::ScopeVanished { .. } => "scope_vanished",
             Self::Pinned { .. } => "pinned",
             Self::Unpinned { .. } => "unpinned",
             Self::RestoreStarted { .. } => "restore_started",

@@ -61,6 +61,8 @@ pub enum FailureCause {
     Refused,
     /// ROMA could not be brought to start the job in all attempts.
     AttemptsExhausted,
+    /// ROMA was busy with other asset jobs of this account for too long (contract U10).
+    AccountBusy,
     /// The job ran and ROMA reports it as failed.
     JobFailed,
     /// Another archive already holds, or held, the package that this job offers.
@@ -325,7 +327,13 @@ pub enum Event {
     /// A job that was started elsewhere is taken over.
     JobAdopted { job: JobId },
     /// The job certainly did not start; the request comes again.
-    RequestPostponed { failure: Failure, not_before: Timestamp },
+    RequestPostponed {
+        failure: Failure,
+        not_before: Timestamp,
+        /// It waits for another asset job of its account, and has done so since then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        busy_since: Option<Timestamp>,
+    },
     /// The job certainly did not start and will not.
     RequestRefused { cause: FailureCause, failure: Failure },
     /// Nobody knows whether the job started.

@@ -105,6 +105,18 @@ impl RomaError {
         Self::new(call, FailureClass::Transient, Effect::Unknown, message)
     }
 
+    /// Whether ROMA itself objects to what it was asked for, rather than to who asks (contract 7):
+    /// an asset that is gone, or a form that it does not take.
+    pub fn is_about_request(&self) -> bool {
+        let objects = match self.code {
+            Some(code) => {
+                code.speaker == Speaker::Roma && matches!(code.number, 1_007 | 13_000 | 13_001)
+            }
+            None => self.status == Some(400),
+        };
+        objects && self.class == FailureClass::Permanent && self.effect == Effect::NotDone
+    }
+
     /// The whole story in one line, the causes behind it.
     pub fn into_failure(self) -> Failure {
         Failure {

@@ -359,6 +359,7 @@ fn running(now: Timestamp) -> Archive {
         attempts: 3,
         unknown_polls: 0,
         downloads: 0,
+        busy_since: None,
         not_before: now,
         state: State::Running { job: JobId::new("j").unwrap() },
         milestones: Milestones::default(),

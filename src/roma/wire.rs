@@ -9,10 +9,16 @@ use serde_json::{Value, json};
 use super::error::{ErrorCode, shorten};
 use crate::model::{JobId, PackageId, Scope, Timestamp};
 
-/// The body that starts an export: both lists always, possibly empty (contract 1).
+/// The body that starts an export: both lists, possibly empty (contract 1), unless ROMA was found
+/// to refuse an empty one (contract U19).
 pub(super) fn export_request(scope: &Scope) -> Value {
-    let ids = |ids: &[String]| ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
-    json!({ "apps": ids(&scope.apps), "tasks": ids(&scope.tasks) })
+    let lists = [("apps", &scope.apps), ("tasks", &scope.tasks)];
+    let sent = lists.into_iter().filter(|(_, ids)| !scope.omit_empty || !ids.is_empty());
+    sent.map(|(key, ids)| {
+        let ids: Vec<Value> = ids.iter().map(|id| json!({ "id": id })).collect();
+        (key.to_owned(), Value::Array(ids))
+    })
+    .collect()
 }
 
 /// The answer to it.

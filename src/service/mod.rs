@@ -329,8 +329,10 @@ async fn record_configuration(
             name: export.name.clone(),
             schedule: schedule.map(ToString::to_string),
             rpo: export.rpo,
-            next_due: schedule
-                .and_then(|s| s.next_after(credible_last(last_due, now), &settings.zone)),
+            next_due: schedule.and_then(|s| {
+                let next = s.next_after(credible_last(last_due, now), &settings.zone)?;
+                Some(s.starts(next, &settings.zone))
+            }),
             policy: (export.policy.to_string(), policy_hash(&export.policy, &settings.zone)),
         });
     }

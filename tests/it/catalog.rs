@@ -144,10 +144,11 @@ async fn a_snapshot_is_planned_once() {
         origin: Origin::Command,
         taken_at: now(),
         next_due: None,
+        missed: 0,
     };
-    let snapshot = catalog.open_snapshot(new, now()).await.unwrap();
-    let scope = Scope { apps: vec!["app".to_owned()], tasks: Vec::new() };
-    let planning = || Planning::Parts(vec![scope.clone()]);
+    let snapshot = catalog.open_snapshot(new, now()).await.unwrap().id;
+    let scope = Scope { apps: vec!["app".to_owned()], tasks: Vec::new(), omit_empty: false };
+    let planning = || Planning::Parts(vec![scope.clone()], None);
     assert_eq!(catalog.plan(snapshot, planning(), now()).await.unwrap().len(), 1);
     let again = catalog.plan(snapshot, planning(), now()).await;
     assert!(matches!(again, Err(CatalogError::AlreadyPlanned(_))));

@@ -198,6 +198,7 @@ async fn what_a_command_with_a_clock_ahead_asked_for_is_not_put_off() {
         origin: Origin::Command,
         taken_at: ahead,
         next_due: None,
+        missed: 0,
     };
     world.catalog.open_snapshot(new, ahead).await.unwrap();
     world.engine.look_again();

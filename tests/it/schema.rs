@@ -26,7 +26,8 @@ const CONTRACT: [(&str, &str); 6] = [
     ),
     (
         "snapshots",
-        "id export instance taken_at state parts parts_stored raw_bytes stored_bytes pinned \
+        "id export instance taken_at state parts parts_stored assets assets_missing raw_bytes \
+         stored_bytes pinned \
          kept_because expected_delete_at",
     ),
     (

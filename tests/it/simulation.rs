@@ -5,7 +5,7 @@
 //! `ROMA_SEED=7` lives through one seed; `ROMA_SEEDS=100000 ROMA_SEED_FROM=1` through many, on all
 //! cores.
 
-mod dice;
+pub(crate) mod dice;
 mod life;
 mod setting;
 

@@ -118,7 +118,7 @@ async fn call_once(call: Call, world: &World, roma: &Roma) -> Result<(), RomaErr
     match call {
         Call::Export => {
             let apps = world.simulator.world().app_ids(defaults::INSTANCE_ID);
-            let scope = Scope { apps, tasks: Vec::new() };
+            let scope = Scope { apps, tasks: Vec::new(), omit_empty: false };
             roma.start_export(&prod, &scope, now).await.map(drop)
         }
         Call::Job => {

@@ -50,13 +50,20 @@ impl World {
         }
         let parsed: AssetSelection =
             serde_json::from_slice(body).map_err(|_| bad("The request body is invalid."))?;
-        let (Some(apps), Some(tasks)) = (parsed.apps, parsed.tasks) else {
-            return Err(bad("Both apps and tasks are mandatory."));
+        let is_empty = |list: &Option<Vec<_>>| {
+            list.as_ref().is_some_and(|list: &Vec<crate::wire::IdRef>| list.is_empty())
         };
-        let some_empty = apps.is_empty() || tasks.is_empty();
-        if some_empty && self.knobs.empty_lists == EmptyLists::Refuse {
+        let some_empty = is_empty(&parsed.apps) || is_empty(&parsed.tasks);
+        if some_empty && self.knobs.empty_lists != EmptyLists::Accept {
             return Err(bad("A list is empty."));
         }
+        let optional = self.knobs.empty_lists == EmptyLists::Omit;
+        let (Some(apps), Some(tasks)) = (
+            parsed.apps.or_else(|| optional.then(Vec::new)),
+            parsed.tasks.or_else(|| optional.then(Vec::new)),
+        ) else {
+            return Err(bad("Both apps and tasks are mandatory."));
+        };
         let count = apps.len() + tasks.len();
         if count == 0 {
             return Err(bad("Nothing to export."));

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use roma_archived::catalog::{
-    Access, Adopted, Catalog, Change, ExportRecord, NewSnapshot, Origin, Planning, VerdictNote,
+    Access, Adopted, Catalog, Change, ExportRecord, NewSnapshot, Origin, Planning, Sequel,
+    Uncovered, VerdictNote,
 };
 use roma_archived::lifecycle::{
     Archive, Deletion, Effect, Event, Failure, FailureClass, LossCause, Notice, Remarks, State,
@@ -94,8 +95,9 @@ impl Sample {
             origin: Origin::Schedule,
             taken_at: at(),
             next_due: Some(at()),
+            missed: 0,
         };
-        let snapshot = self.catalog.open_snapshot(new, at()).await.unwrap();
+        let snapshot = self.catalog.open_snapshot(new, at()).await.unwrap().id;
         (snapshot, self.catalog.plan(snapshot, planning, at()).await.unwrap())
     }
 
@@ -125,17 +127,24 @@ impl Sample {
     async fn exported(&self) {
         self.planned(Planning::Postponed(failure(), at())).await;
         self.planned(Planning::Failed("there is nothing to export".to_owned())).await;
-        let scope = |id: &str| Scope { apps: vec![id.to_owned()], tasks: Vec::new() };
-        let (_, parts) = self.planned(Planning::Parts(vec![scope("1"), scope("2")])).await;
+        let scope =
+            |id: &str| Scope { apps: vec![id.to_owned()], tasks: Vec::new(), omit_empty: false };
+        let two = || vec![scope("1"), scope("2")];
+        let missing = Uncovered {
+            apps: vec!["gone".to_owned()],
+            message: "the configuration names what ROMA does not list".to_owned(),
+            ..Uncovered::default()
+        };
+        let (_, parts) = self.planned(Planning::Parts(two(), Some(missing))).await;
         let [first, second] = <[Archive; 2]>::try_from(parts).unwrap();
         self.store(first).await;
         let second = self.happens(second, [Event::RequestStarted]).await;
         let unanswered = Event::RequestUnanswered { failure: failure() };
-        let change = Change { archive: second, event: unanswered, replacement: Some(1) };
+        let change = Change { archive: second, event: unanswered, sequel: Sequel::Again(1) };
         let mut changed = self.catalog.commit_all(vec![change], at()).await.unwrap();
         assert!(matches!(changed[0].state, State::Lost { .. }));
         self.store(changed.remove(1)).await;
-        let (_, parts) = self.planned(Planning::Parts(vec![scope("1"), scope("2")])).await;
+        let (_, parts) = self.planned(Planning::Parts(two(), None)).await;
         self.happens(parts[0].clone(), [Event::RequestStarted]).await;
     }
 

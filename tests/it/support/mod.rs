@@ -9,6 +9,7 @@ pub(crate) mod platter;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod scratch;
+pub(crate) mod site;
 pub(crate) mod stage;
 pub(crate) mod trial;
 pub(crate) mod world;

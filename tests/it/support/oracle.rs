@@ -167,8 +167,10 @@ impl World {
                 word => panic!("{word} although it was served whole: {archive:?}, {package:?}"),
             }
         }
-        let most = self.simulator.world().ledger().most_jobs_at_once(defaults::USER);
-        assert!(most <= 1, "{most} jobs of one user at once");
+        for site in &self.setup.sites {
+            let most = self.simulator.world().ledger().most_jobs_at_once(site.user());
+            assert!(most <= 1, "{most} jobs of {} at once", site.user());
+        }
         gap
     }
 

@@ -8,15 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roma_archived::catalog::{Access, Adoption, Catalog, ExportRecord};
+use roma_archived::catalog::{Access, Adoption, Catalog, NewSnapshot, Opened, Origin};
 use roma_archived::clock::{Clock, ManualClock};
-use roma_archived::engine::{Assignment, Engine, EngineError, Health, Retention, Shell};
+use roma_archived::engine::{Assignment, Engine, EngineError, Health, Shell};
 use roma_archived::lifecycle::{Archive, StateWord};
 use roma_archived::model::{ArchiveId, JobId, Name, Timestamp};
 use roma_archived::retention::Policy;
 use roma_archived::roma::Roma;
 use roma_archived::settings::{
-    Account, Auth, Export, Instance, Limits, Pack, SecretPlace, Selection, Tls, Verify,
+    Account, Auth, Instance, Limits, Pack, SecretPlace, Selection, Tls, Verify,
 };
 use roma_archived::vault::{Disk, OsDisk, Vault};
 use roma_sim::{
@@ -25,6 +25,7 @@ use roma_sim::{
 use serde_json::Value;
 
 use super::scratch::scratch;
+use super::site::{PROD, Site};
 
 /// Where every test begins: a Tuesday noon.
 pub(crate) const START: &str = "2026-11-24T12:00:00Z";
@@ -62,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) policy: Policy,
     pub(crate) schedule: Option<&'static str>,
+    pub(crate) apps: Selection,
+    pub(crate) sites: Vec<Site>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) pack: Pack,
     /// Where ROMA is said to answer, when that is not the simulator.
@@ -85,6 +88,8 @@ impl Default for Setup {
             limits: Limits { min_free_bytes: 0, ..Limits::default() },
             policy: Policy::default(),
             schedule: None,
+            apps: Selection::All,
+            sites: vec![PROD],
             disk: Arc::new(OsDisk),
             pack: Pack::default(),
             endpoint: None,
@@ -182,6 +187,7 @@ impl Ground {
         ] {
             ground.put_secret(file, secret);
         }
+        ground.setup.sites.iter().for_each(|site| site.populate(&ground));
         ground
     }
 
@@ -331,8 +337,7 @@ impl World {
     }
 
     /// Asks for a run of the export, as the command does.
-    pub(crate) async fn export(&mut self) {
-        use roma_archived::catalog::{NewSnapshot, Origin};
+    pub(crate) async fn export(&mut self) -> Opened {
         let now = self.now();
         let new = NewSnapshot {
             instance: name("prod"),
@@ -340,9 +345,11 @@ impl World {
             origin: Origin::Command,
             taken_at: now,
             next_due: None,
+            missed: 0,
         };
-        self.catalog.open_snapshot(new, now).await.unwrap();
+        let opened = self.catalog.open_snapshot(new, now).await.unwrap();
         self.notice();
+        opened
     }
 
     /// Adopts a job, as the command does.
@@ -444,54 +451,22 @@ pub(crate) fn auth(ground: &Ground) -> Auth {
 async fn hire(ground: &Ground, catalog: &Catalog, vault: &Vault) -> Engine {
     let setup = &ground.setup;
     let now = ground.now();
-    let zone = jiff::tz::TimeZone::UTC;
-    let account = Account { name: name("ops"), auth: auth(ground) };
-    let instance = Instance {
-        name: name("prod"),
-        account: name("ops"),
-        endpoint: setup.endpoint.clone().unwrap_or_else(|| ground.simulator.url()).parse().unwrap(),
-        project_id: defaults::PROJECT_ID.to_owned(),
-        instance_id: defaults::INSTANCE_ID.to_owned(),
-    };
-    let export = Export {
-        name: name("nightly"),
-        instance: name("prod"),
-        schedule: setup.schedule.map(|text| text.parse().unwrap()),
-        apps: Selection::All,
-        tasks: Selection::All,
-        rpo: None,
-        policy: setup.policy.clone(),
-    };
-    let record = |export: &str, schedule: Option<String>| ExportRecord {
-        instance: name("prod"),
-        name: name(export),
-        schedule,
-        rpo: None,
-        next_due: None,
-        policy: (setup.policy.to_string(), setup.policy.to_string()),
-    };
-    let records =
-        vec![record("nightly", setup.schedule.map(ToOwned::to_owned)), record("watched", None)];
+    let sites = &setup.sites;
+    let mut accounts: Vec<Account> = sites.iter().map(|site| site.account(ground)).collect();
+    accounts.dedup_by(|one, other| one.name == other.name);
+    let instances: Vec<Instance> = sites.iter().map(|site| site.instance(ground)).collect();
+    let records = sites.iter().flat_map(|site| site.records(ground)).collect();
     catalog.configure_exports(records, now).await.unwrap();
-    let retention = |export: &str| Retention {
-        instance: name("prod"),
-        export: name(export),
-        policy: setup.policy.clone(),
-        policy_hash: setup.policy.to_string(),
-        zone: zone.clone(),
-        schedule: setup.schedule.filter(|_| export == "nightly").map(|text| text.parse().unwrap()),
-        suspended: setup.suspended.clone(),
-    };
     let assignment = Assignment {
-        exports: vec![export],
-        retentions: vec![retention("nightly"), retention("watched")],
-        accounts: HashMap::from([(name("prod"), name("ops"))]),
-        zone: zone.clone(),
+        exports: sites.iter().map(|site| site.export(ground)).collect(),
+        retentions: sites.iter().flat_map(|site| site.retentions(ground)).collect(),
+        accounts: instances.iter().map(|i| (i.name.clone(), i.account.clone())).collect(),
+        zone: jiff::tz::TimeZone::UTC,
         check_interval: Duration::from_hours(1),
         verify: setup.verify,
         at_once: if setup.serial { 1 } else { usize::MAX },
     };
-    let roma = Roma::new(&[account], &[instance], &setup.limits, &Tls::default()).unwrap();
+    let roma = Roma::new(&accounts, &instances, &setup.limits, &Tls::default()).unwrap();
     let shell = Shell {
         catalog: catalog.clone(),
         vault: vault.clone(),
