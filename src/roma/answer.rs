@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::error::{Call, RomaError, classify};
 use super::wire;
+use crate::lifecycle::{Effect, FailureClass};
 use crate::model::Timestamp;
 
 /// The largest list that is read; a page of a thousand tasks has some hundred KiB.
@@ -91,22 +92,24 @@ pub(super) fn decoded(body: Vec<u8>, encoding: Encoding, most: usize) -> Option<
     (plain.len() <= most).then_some(plain)
 }
 
-/// Reads the beginning of a body that need not be whole.
-async fn beginning(mut response: Response) -> Vec<u8> {
+/// Reads the beginning of a body that need not be whole, and whether it broke off.
+async fn beginning(mut response: Response) -> (Vec<u8>, bool) {
     let encoding = encoding(response.headers());
     let mut body = Vec::new();
     let read = async {
-        while let Ok(Some(chunk)) = response.chunk().await {
+        while let Some(chunk) = response.chunk().await? {
             let room = MAX_REFUSAL.saturating_sub(body.len());
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if body.len() == MAX_REFUSAL {
                 break;
             }
         }
+        Ok::<(), reqwest::Error>(())
     };
     // What came until then is all that is looked at.
-    let _ = tokio::time::timeout(REFUSAL_PATIENCE, read).await;
-    decoded(body, encoding, MAX_REFUSAL).unwrap_or_default()
+    let read = tokio::time::timeout(REFUSAL_PATIENCE, read).await;
+    let broke_off = !matches!(read, Ok(Ok(())));
+    (decoded(body, encoding, MAX_REFUSAL).unwrap_or_default(), broke_off)
 }
 
 /// The error that an answer which is not a success means.
@@ -120,8 +123,17 @@ pub(super) async fn refusal(
     let retry_after_ms = retry_after(response.headers(), now);
     let location = response.headers().contains_key(reqwest::header::LOCATION);
     // Without its body the refusal still stands.
-    let error = wire::error_body(&redact(beginning(response).await, hidden));
-    let (class, effect) = classify(call, status.as_u16(), error.code);
+    let (body, broke_off) = beginning(response).await;
+    let error = wire::error_body(&redact(body, hidden));
+    let (class, effect) = match classify(call, status.as_u16(), error.code) {
+        // Everything comes as a 400, the wait for another job as well (contract 7): without its
+        // code it says no more than that it was refused. Of a package not even that it is gone.
+        (_, effect) if broke_off && status == StatusCode::BAD_REQUEST && error.code.is_none() => {
+            let effect = if call == Call::Download { Effect::Unknown } else { effect };
+            (FailureClass::Transient, effect)
+        }
+        answer => answer,
+    };
     let mut message = format!("the server answered {status}");
     if location {
         message.push_str(" and points elsewhere, where nothing is sent");

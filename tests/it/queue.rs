@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use roma_archived::model::SnapshotId;
-use roma_sim::{ContentSpec, Endpoint, JobSpec, JobState, Knobs, defaults};
+use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, defaults};
 
 use crate::support::world::{Setup, World};
 
@@ -102,6 +102,29 @@ async fn an_account_that_is_busy_is_waited_for_by_all_parts_together_and_for_a_d
     let asked = world.simulator.world().ledger().count_all(Endpoint::Export);
     assert!((280..700).contains(&asked), "{asked}");
     world.check_oracle().await;
+}
+
+/// The code is what tells a wait from a refusal for good.
+#[tokio::test]
+async fn a_refusal_that_breaks_off_before_its_code_is_no_refusal_for_good() {
+    for fault in [Fault::CutBody { bytes: 9 }, Fault::ResetAfter { bytes: 9 }] {
+        let mut world = World::new(slow(2, None)).await;
+        let content = ContentSpec::Assets;
+        let spec = JobSpec { user: None, state: JobState::Running, content };
+        let now = world.simulator.now_ms();
+        {
+            let mut server = world.simulator.world();
+            server.create_job(defaults::INSTANCE_ID, spec, now);
+            server.script(Endpoint::Export, fault);
+        }
+        world.export().await;
+        world.settle().await;
+        assert_eq!(world.states().await, ["stored"]);
+        let classes = "SELECT json_extract(detail, '$.failure.class') FROM events \
+                       WHERE event = 'request_postponed' ORDER BY seq LIMIT 2";
+        assert_eq!(world.column(classes).await, ["transient", "busy"]);
+        world.check_oracle().await;
+    }
 }
 
 #[tokio::test]
