@@ -65,7 +65,6 @@ CREATE TABLE internal_archive (
     part              INTEGER NOT NULL CHECK (part >= 1),
     generation        INTEGER NOT NULL DEFAULT 0 CHECK (generation >= 0),
     replaces          INTEGER UNIQUE REFERENCES internal_archive (id),
-    same_as           INTEGER REFERENCES internal_archive (id),
     scope             TEXT, -- JSON {"apps":[..],"tasks":[..]}; NULL for a job started elsewhere
     revision          INTEGER NOT NULL,
     attempts          INTEGER NOT NULL,
@@ -89,6 +88,8 @@ CREATE TABLE internal_archive (
     method            TEXT CHECK (method IN ('deflate', 'store')),
     path              TEXT UNIQUE,
     inode             INTEGER, -- of that file when it was stored, as SQLite can hold it
+    content_sha256    BLOB CHECK (length(content_sha256) = 32), -- of what the package contains
+    original          INTEGER REFERENCES internal_archive (id), -- that stored the shared file
     deletion_reason   TEXT,
     deletion_policy   TEXT,
     accepted_at_ms    INTEGER,
@@ -124,6 +125,11 @@ CREATE INDEX internal_archive_by_snapshot ON internal_archive (snapshot_id, part
 CREATE INDEX internal_archive_by_state ON internal_archive (state);
 CREATE INDEX internal_archive_by_verification
     ON internal_archive (verified_at_ms) WHERE state = 'stored';
+-- Who has a file that holds such content; who shares the file of whom, the first of them first.
+CREATE INDEX internal_archive_by_content ON internal_archive (content_sha256)
+    WHERE state = 'stored' AND content_sha256 IS NOT NULL;
+CREATE INDEX internal_archive_sharing ON internal_archive (original, stored_at_ms)
+    WHERE state IN ('stored', 'trashed') AND original IS NOT NULL;
 CREATE INDEX internal_archive_active ON internal_archive (not_before_ms) WHERE at_rest = 0;
 
 -- What happened, recorded once, in the transaction that made it true.

@@ -31,8 +31,23 @@ SELECT
     END AS next_attempt_at,
     last_error,
     replaces,
-    same_as
-FROM internal_archive;
+    -- Of those that share a file it counts as the one's that stored it or else, once that one has
+    -- it no longer, as the first's that still has it.
+    CASE WHEN a.original IS NOT NULL AND a.state IN ('stored', 'trashed') THEN nullif(
+        coalesce(
+            (
+                SELECT o.id FROM internal_archive AS o
+                WHERE o.id = a.original AND o.state IN ('stored', 'trashed')
+            ),
+            (
+                SELECT h.id FROM internal_archive AS h
+                WHERE h.original = a.original AND h.state IN ('stored', 'trashed')
+                ORDER BY h.stored_at_ms, h.id LIMIT 1
+            )
+        ),
+        a.id
+    ) END AS same_as
+FROM internal_archive AS a;
 
 CREATE VIEW snapshots AS
 SELECT

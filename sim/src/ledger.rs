@@ -81,6 +81,11 @@ impl PackageRecord {
     pub fn sha256(&self) -> &str {
         self.content.sha256()
     }
+
+    /// A copy of its content; for small ones only.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.content.to_vec()
+    }
 }
 
 impl Serialize for PackageRecord {

@@ -151,6 +151,8 @@ async fn update_archive(
         .bind(i64::from(next.unknown_polls))
         .bind(columns.file.as_ref().and_then(|file| file.inode).map(u64::cast_signed))
         .bind(millis(next.busy_since))
+        .bind(columns.content_sha256.map(|digest| digest.0.to_vec()))
+        .bind(columns.original.map(|id| id.0))
         .execute(&mut *db)
         .await
         .map_err(failed)?;
@@ -203,7 +205,10 @@ pub(super) async fn open_archive(
     Ok(archive)
 }
 
-async fn read_archive(db: &mut SqliteConnection, id: ArchiveId) -> Result<Archive, CatalogError> {
+pub(super) async fn read_archive(
+    db: &mut SqliteConnection,
+    id: ArchiveId,
+) -> Result<Archive, CatalogError> {
     let row =
         sqlx::query(sql::SELECT_ARCHIVE).bind(id.0).fetch_one(&mut *db).await.map_err(failed)?;
     row::archive(&row)

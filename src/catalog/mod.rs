@@ -27,6 +27,7 @@ mod record;
 mod refusal;
 mod row;
 mod runs;
+mod shares;
 mod sql;
 mod strain;
 mod write;

@@ -24,6 +24,8 @@ pub(super) struct StateColumns {
     pub(super) raw: Option<Content>,
     pub(super) format: Option<&'static str>,
     pub(super) file: Option<StoredFile>,
+    pub(super) content_sha256: Option<Sha256Digest>,
+    pub(super) original: Option<ArchiveId>,
     pub(super) deletion: Option<Deletion>,
 }
 
@@ -57,6 +59,8 @@ impl StateColumns {
             raw,
             format,
             file: state.holding().map(|held| held.file.clone()),
+            content_sha256: state.holding().and_then(|held| held.content_sha256),
+            original: state.holding().and_then(|held| held.original),
             deletion,
         }
     }
@@ -110,11 +114,16 @@ impl<'r> Reader<'r> {
 
     fn content(&self, bytes: &str, sha256: &str) -> Result<Content, CatalogError> {
         let length = self.need(bytes, self.get::<Option<i64>>(bytes)?)?;
-        let digest: Vec<u8> = self.need(sha256, self.get(sha256)?)?;
-        let digest =
-            digest.try_into().map_err(|_| self.bad(format!("{sha256} is not 32 bytes")))?;
+        let sha256 = self.need(sha256, self.digest(sha256)?)?;
         let bytes = u64::try_from(length).map_err(|_| self.bad(format!("{bytes} is negative")))?;
-        Ok(Content { bytes, sha256: Sha256Digest(digest) })
+        Ok(Content { bytes, sha256 })
+    }
+
+    fn digest(&self, column: &str) -> Result<Option<Sha256Digest>, CatalogError> {
+        let Some(bytes) = self.get::<Option<Vec<u8>>>(column)? else { return Ok(None) };
+        let bytes = bytes.try_into();
+        let bytes = bytes.map_err(|_| self.bad(format!("{column} is not 32 bytes")))?;
+        Ok(Some(Sha256Digest(bytes)))
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, text: &str) -> Result<T, CatalogError> {
@@ -154,6 +163,8 @@ impl<'r> Reader<'r> {
                 method: self.parse(&method)?,
                 inode: self.get::<Option<i64>>("inode")?.map(i64::cast_unsigned),
             },
+            content_sha256: self.digest("content_sha256")?,
+            original: self.get::<Option<i64>>("original")?.map(ArchiveId),
         })
     }
 

@@ -26,6 +26,25 @@ FROM internal_archive INDEXED BY internal_archive_by_verification
 WHERE state = 'stored' AND verified_at_ms > ?1 AND verified_at_ms <> stored_at_ms
 ORDER BY verified_at_ms DESC LIMIT 1";
 
+/// The newest stored package of a part that contains the same.
+pub(super) const SELECT_ALIKE: &str = "\
+SELECT * FROM internal_archive INDEXED BY internal_archive_by_content
+WHERE content_sha256 = ?1 AND state = 'stored' AND instance = ?2 AND export = ?3 AND part = ?4
+ORDER BY id DESC LIMIT 1";
+
+/// As whose the shared file counts that this archive stored; see the view `archives`.
+pub(super) const SELECT_HOLDER: &str = "\
+SELECT coalesce(
+    (SELECT id FROM internal_archive WHERE id = ?1 AND state IN ('stored', 'trashed')),
+    (SELECT id FROM internal_archive INDEXED BY internal_archive_sharing
+     WHERE original = ?1 AND state IN ('stored', 'trashed') ORDER BY stored_at_ms, id LIMIT 1))";
+
+/// All that have the file that this archive stored.
+pub(super) const SELECT_SHARING: &str = "\
+SELECT * FROM internal_archive WHERE id = ?1 AND state IN ('stored', 'trashed')
+UNION ALL
+SELECT * FROM internal_archive WHERE original = ?1 AND state IN ('stored', 'trashed')";
+
 pub(super) const SELECT_OPENED_AT: &str =
     "SELECT min(at_ms) FROM internal_event WHERE archive_id = ?";
 
@@ -48,7 +67,8 @@ UPDATE internal_archive SET
     stored_bytes = ?14, stored_sha256 = ?15, format = ?16, method = ?17, path = ?18,
     deletion_reason = ?19, deletion_policy = ?20, accepted_at_ms = ?21, ready_at_ms = ?22,
     downloaded_at_ms = ?23, stored_at_ms = ?24, verified_at_ms = ?25, deleted_at_ms = ?26,
-    last_error = ?27, unknown_polls = ?28, inode = ?29, busy_since_ms = ?30
+    last_error = ?27, unknown_polls = ?28, inode = ?29, busy_since_ms = ?30,
+    content_sha256 = ?31, original = ?32
 WHERE id = ?1 AND revision = ?2";
 
 pub(super) const SELECT_CLAIMANT: &str = "\
@@ -84,8 +104,9 @@ SELECT id, parts IS NOT NULL AS is_planned FROM internal_snapshot
 WHERE instance = ? AND export = ? AND state = 'open' ORDER BY id";
 
 pub(super) const SELECT_PARTS: &str = "\
-SELECT part, state, coalesce(raw_bytes, 0) AS raw_bytes, coalesce(stored_bytes, 0) AS stored_bytes
-FROM internal_archive WHERE snapshot_id = ?";
+SELECT part, state, coalesce(raw_bytes, 0) AS raw_bytes,
+    CASE WHEN same_as IS NULL THEN coalesce(stored_bytes, 0) ELSE 0 END AS stored_bytes
+FROM archives WHERE snapshot_id = ?";
 
 pub(super) const SELECT_SNAPSHOT: &str = "SELECT * FROM internal_snapshot WHERE id = ?";
 

@@ -15,6 +15,7 @@ use super::pins;
 use super::record::{Adopted, Adoption, NewSnapshot, Origin};
 use super::row;
 use super::runs;
+use super::shares::Shares;
 use super::sql;
 use crate::lifecycle::{Event, StateWord};
 use crate::model::{Name, SnapshotId, Timestamp};
@@ -28,11 +29,13 @@ pub(super) async fn perform(
     match operation {
         Operation::Commit(changes) => {
             let mut archives = Vec::with_capacity(changes.len());
-            let snapshots: BTreeSet<SnapshotId> =
+            let mut snapshots: BTreeSet<SnapshotId> =
                 changes.iter().map(|change| change.archive.snapshot).collect();
+            let shares = Shares::before(db, &changes).await?;
             for change in changes {
                 apply_change(db, change, at, journal, &mut archives).await?;
             }
+            shares.hand_on(db, at, journal, &mut archives, &mut snapshots).await?;
             // Only once all is done: what a snapshot is in between happened to nobody.
             for snapshot in snapshots {
                 refresh_snapshot(db, snapshot, at, journal).await?;

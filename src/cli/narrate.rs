@@ -71,6 +71,11 @@ fn sentence(event: &str, detail: &Value) -> Option<String> {
             output::size(detail.pointer("/file/content/bytes")?.as_u64()?),
             detail.pointer("/file/path")?.as_str()?
         ),
+        "file_shared" => format!(
+            "contains the same as before: shares the file of a{}, {}",
+            number("original")?,
+            detail.pointer("/file/path")?.as_str()?
+        ),
         "snapshot_complete" => "complete and verified".to_owned(),
         "snapshot_incomplete" => "at rest, but incomplete".to_owned(),
         "deletion_decided" => format!(

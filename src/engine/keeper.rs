@@ -138,11 +138,54 @@ impl Keeper {
                 Finding::Changed(archive.id)
             });
         }
-        let event = damage(archive.id, &reason, hint);
-        Ok(match self.record(&archive, event).await? {
-            Some(archive) => Finding::Damaged { archive, reason },
-            None => Finding::Changed(archive.id),
-        })
+        // Those that share the file are told with it, or one of them would pass for a good copy.
+        for _ in 0..LOOKS {
+            let mut changes = Vec::new();
+            for other in self.sharing(&archive, &reason).await? {
+                let event = damage(other.id, &reason, hint);
+                changes.push(Change::new(other, event));
+            }
+            let event = damage(archive.id, &reason, hint);
+            changes.push(Change::new(archive.clone(), event));
+            match self.catalog.commit_all(changes, self.clock.now()).await {
+                Ok(mut archives) if !archives.is_empty() => {
+                    // The last change's archive comes first.
+                    return Ok(Finding::Damaged { archive: archives.swap_remove(0), reason });
+                }
+                Err(error) if error.is_fatal() => return Err(error.into()),
+                Err(CatalogError::Stale(id)) if id != archive.id => {}
+                Err(CatalogError::Stale(_)) | Ok(_) => break,
+                Err(error) => {
+                    refused(archive.id, &error);
+                    break;
+                }
+            }
+        }
+        Ok(Finding::Changed(archive.id))
+    }
+
+    /// The other archives whose name is one of this very file, if what is wrong is wrong with the
+    /// file and not with its name.
+    pub(super) async fn sharing(
+        &self,
+        archive: &Archive,
+        reason: &DamageReason,
+    ) -> Result<Vec<Archive>, EngineError> {
+        let (true, Some(held)) = (reason.is_of_content(), archive.state.holding()) else {
+            return Ok(Vec::new());
+        };
+        let others = self.catalog.sharing(archive).await?;
+        if others.is_empty() {
+            return Ok(others);
+        }
+        let file = held.file.clone();
+        let is_same = move |vault: &Vault, other: &Archive| {
+            other.state.holding().is_some_and(|held| vault.is_shared(&file, &held.file))
+        };
+        let keep = move |vault: &Vault| {
+            others.into_iter().filter(|other| is_same(vault, other)).collect::<Vec<_>>()
+        };
+        Ok(self.blocking(keep).await)
     }
 
     /// `None`: somebody else changed the archive meanwhile, or the catalog refuses the change.
@@ -157,8 +200,7 @@ impl Keeper {
             Err(error) if error.is_fatal() => Err(error.into()),
             Err(CatalogError::Stale(_)) => Ok(None),
             Err(error) => {
-                tracing::warn!(archive.id = %archive.id, error = %story(&error),
-                    "the catalog refuses what was found about a file");
+                refused(archive.id, &error);
                 Ok(None)
             }
         }
@@ -171,6 +213,11 @@ impl Keeper {
     ) -> T {
         on_vault(&self.vault, work).await
     }
+}
+
+fn refused(id: ArchiveId, error: &CatalogError) {
+    tracing::warn!(archive.id = %id, error = %story(error),
+        "the catalog refuses what was found about a file");
 }
 
 /// Whether the file of an archive was read and found whole since, and nothing else happened.

@@ -22,6 +22,7 @@ mod failure;
 mod foresight;
 mod keeper;
 mod owner;
+mod packing;
 mod planning;
 mod reconcile;
 mod recovery;

@@ -76,7 +76,7 @@ fn offer(of: &str) -> Offer {
 }
 
 fn held(of: &str) -> Holding {
-    Holding { offer: offer(of), raw: RAW, file: file() }
+    Holding { offer: offer(of), raw: RAW, file: file(), content_sha256: None, original: None }
 }
 
 fn running(of: &str) -> State {

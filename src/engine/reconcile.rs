@@ -102,11 +102,32 @@ impl Keeper {
         if gone.is_empty() {
             return Ok(());
         }
+        self.add_sharing(&mut gone).await?;
         let bare = match *bare {
             Some(bare) => bare,
             None => *bare.insert(self.blocking(Vault::is_bare).await),
         };
         self.all_damaged(gone, if bare { BARE } else { "" }, tell).await
+    }
+
+    /// Adds those of other pages that share a file with one of these.
+    async fn add_sharing(
+        &self,
+        gone: &mut Vec<(Archive, DamageReason)>,
+    ) -> Result<(), EngineError> {
+        let mut known: HashSet<ArchiveId> = gone.iter().map(|(archive, _)| archive.id).collect();
+        let mut asked = HashSet::new();
+        for place in 0..gone.len() {
+            let (archive, reason) = &gone[place];
+            if !asked.insert(archive.original()) {
+                continue;
+            }
+            let reason = reason.clone();
+            let others = self.sharing(archive, &reason).await?;
+            let new = others.into_iter().filter(|other| known.insert(other.id));
+            gone.extend(new.map(|other| (other, reason.clone())));
+        }
+        Ok(())
     }
 
     /// Records a page of damage in one commit, or one by one when somebody changed one of them.
@@ -202,7 +223,12 @@ impl Keeper {
             None => ("foreign", "it is no file that this program writes".to_owned()),
             Some(text) => match self.identify(text, false).await? {
                 Identity::Of(archive, found) => {
-                    if let Err(error) = self.durable(text).await {
+                    let (from, place) = (text.to_owned(), found.file.path.clone());
+                    let put = move |vault: &Vault| {
+                        vault.make_durable(&from)?;
+                        if from == place { Ok(()) } else { vault.put_in_place(&from, &place) }
+                    };
+                    if let Err(error) = self.blocking(put).await {
                         return unreadable(Some(archive.id), error).map(Some);
                     }
                     let taken = self.record(&archive, Event::FileFound(found)).await?;
@@ -219,7 +245,8 @@ impl Keeper {
         self.set_aside(&found.path, why, message).await
     }
 
-    /// Reads a file to its end and asks whose it is.
+    /// Reads a file to its end and asks whose it is. An owner's file is described as it lies where
+    /// it was stored: it may lie where another archive shared it, whose own file comes there.
     pub(super) async fn identify(
         &self,
         relative: &str,
@@ -228,9 +255,21 @@ impl Keeper {
         let path = relative.to_owned();
         match self.blocking(move |vault| vault.describe(&path)).await {
             Ok((manifest, file)) => {
-                let found = found(&manifest, file);
+                let mut found = found(&manifest, file);
                 Ok(match self.owner(&found, &manifest, at_start).await? {
-                    Owner::Archive(archive) => Identity::Of(archive, Box::new(found)),
+                    Owner::Archive(archive) => {
+                        let place = manifest.place();
+                        let there = Path::new(&place).to_owned();
+                        let taken = self.blocking(move |vault| vault.is_there(&there)).await;
+                        match taken {
+                            Ok(true) if place != relative => Identity::Nobodys,
+                            Ok(_) => {
+                                found.file.path = place;
+                                Identity::Of(archive, Box::new(found))
+                            }
+                            Err(error) => Identity::Unreadable(error),
+                        }
+                    }
                     Owner::Busy => Identity::Unsettled,
                     Owner::Nobody => Identity::Nobodys,
                 })
@@ -320,7 +359,7 @@ impl Keeper {
             return Ok(None);
         }
         match self.identify(&path, true).await? {
-            Identity::Of(owner, found) if owner.id == id => {
+            Identity::Of(owner, found) if owner.id == id && found.file.path == path => {
                 if let Err(error) = self.durable(&path).await {
                     return unreadable(Some(id), error).map(|_| None);
                 }

@@ -37,7 +37,13 @@ fn archive(id: i64, bytes: u64) -> Archive {
         downloads: 1,
         busy_since: None,
         not_before: at(0),
-        state: State::Stored(Holding { offer, raw: Content { bytes, sha256 }, file }),
+        state: State::Stored(Holding {
+            offer,
+            raw: Content { bytes, sha256 },
+            file,
+            content_sha256: None,
+            original: None,
+        }),
         milestones: Milestones { verified_at: Some(at(0)), ..Milestones::default() },
         last_error: None,
     }

@@ -188,7 +188,7 @@ impl Shell {
     }
 
     /// The catalog refused a change of one archive: go on from what it says.
-    async fn refused(&self, archive: &Archive, error: &CatalogError) -> Changed {
+    pub(super) async fn refused(&self, archive: &Archive, error: &CatalogError) -> Changed {
         if matches!(error, CatalogError::Stale(_)) {
             tracing::info!(archive.id = %archive.id, "changed by a command meanwhile");
         } else {

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::coverage;
-use super::failure::{EngineError, of_vault};
+use super::failure::EngineError;
 use super::shell::{Changed, Shell};
 use crate::lifecycle::{
     Archive, Effect, Event, Failure, FailureCause, FailureClass, LossCause, State, Step,
 };
 use crate::model::{JobId, Timestamp};
 use crate::roma::{JobReport, JobStatus};
-use crate::vault::{Manifest, PackJob, Vault};
 
 /// How long a job may run before it counts as stuck (contract U13).
 const JOB_DEADLINE: Duration = Duration::from_hours(24);
@@ -36,7 +35,7 @@ pub(super) async fn run(
         Step::Request => request(&shell, archive).await.map(Outcome::Changed),
         Step::Poll => poll(&shell, archive).await,
         Step::Download => super::download::run(&shell, archive).await.map(Outcome::Changed),
-        Step::Pack => pack(&shell, archive).await.map(Outcome::Changed),
+        Step::Pack => super::packing::run(&shell, archive).await.map(Outcome::Changed),
         Step::Purge | Step::Delete => {
             super::removal::run(&shell, archive).await.map(Outcome::Changed)
         }
@@ -175,68 +174,4 @@ fn judge(archive: &Archive, report: JobReport, now: Timestamp) -> Option<Event> 
             gone(LossCause::JobStuck, "the job has not ended within 24 hours")
         }
     }
-}
-
-/// Packs the staged file into the vault. Killed anywhere: packed again to the same name with the
-/// same bytes; the staged file goes only after the stored one is recorded.
-async fn pack(shell: &Arc<Shell>, archive: Archive) -> Changed {
-    let parts = shell.catalog.parts_of(archive.snapshot).await?;
-    let Some(job) = pack_job(shell, &archive, parts) else { return Ok(vec![archive]) };
-    match shell.blocking(move |vault| vault.pack(&job)).await {
-        Ok(file) => {
-            let changed = shell.record(&archive, Event::FileStored { file }).await?;
-            let stored = changed.first().is_some_and(|a| matches!(a.state, State::Stored(_)));
-            if stored {
-                let id = archive.id;
-                if let Err(error) = shell.blocking(move |vault| vault.discard_staged(id)).await {
-                    // Recovery discards what is left; the stored file is what counts.
-                    of_vault(error, Effect::NotDone)?;
-                }
-            }
-            Ok(changed)
-        }
-        Err(error) => {
-            let failure = of_vault(error, Effect::NotDone)?;
-            shell.fail(&archive, failure).await
-        }
-    }
-}
-
-fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
-    let State::Downloaded { offer, raw, format } = &archive.state else { return None };
-    let manifest = Manifest {
-        schema_version: Manifest::SCHEMA_VERSION,
-        app: Manifest::APP.to_owned(),
-        archive_id: archive.id,
-        snapshot_id: archive.snapshot,
-        part: archive.part,
-        parts,
-        instance: archive.instance.clone(),
-        export: archive.export.clone(),
-        instance_id: shell.instance_ids.get(&archive.instance).cloned(),
-        job_id: offer.job.clone(),
-        package_id: offer.package.clone(),
-        scheduled_at: archive.scheduled_at,
-        ready_at: archive.milestones.ready_at,
-        downloaded_at: archive.milestones.downloaded_at.unwrap_or(archive.scheduled_at),
-        raw_bytes: raw.bytes,
-        raw_sha256: raw.sha256,
-        format: *format,
-        entry: format.entry_name().to_owned(),
-    };
-    let path = Vault::relative_path(
-        &archive.instance,
-        &archive.export,
-        archive.scheduled_at,
-        archive.snapshot,
-        archive.part,
-    );
-    Some(PackJob {
-        id: archive.id,
-        raw: *raw,
-        format: *format,
-        path,
-        manifest,
-        options: shell.pack,
-    })
 }

@@ -1,7 +1,8 @@
 //! One archive: everything the catalog knows of it, and how an event changes it.
 
+use super::event::Event;
 use super::failure::FailureClass;
-use super::state::{Event, State};
+use super::state::State;
 use super::transition::{IllegalTransition, transition};
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
 
@@ -69,17 +70,17 @@ impl Archive {
         self.milestones.accepted_at.unwrap_or(self.scheduled_at)
     }
 
+    /// The archive that stored the file it has, or had: itself, unless it shares that one's.
+    pub fn original(&self) -> Option<ArchiveId> {
+        Some(self.state.holding()?.original.unwrap_or(self.id))
+    }
+
     /// This archive after `event` happened at `at`.
     pub fn apply(&self, event: &Event, at: Timestamp) -> Result<Self, IllegalTransition> {
         let mut next = self.clone();
         next.state = transition(self.state.clone(), event)?;
         next.revision += 1;
-        next.unknown_polls = match event {
-            Event::PollPostponed { failure, .. } if failure.class == FailureClass::Gone => {
-                self.unknown_polls + 1
-            }
-            _ => 0,
-        };
+        next.unknown_polls = if is_unknown(event) { self.unknown_polls + 1 } else { 0 };
         next.not_before = at;
         next.busy_since = match event {
             // An attempt, or trouble of another kind, says nothing about the other job.
@@ -123,12 +124,15 @@ impl Archive {
             | Event::JobSucceeded { .. }
             | Event::DownloadFinished { .. }
             | Event::FileStored { .. }
+            | Event::FileShared { .. }
             | Event::FileFound(_)
             | Event::DeletionRevoked { .. }
             | Event::FileDeleted => {
                 next.attempts = 0;
                 next.last_error = None;
             }
+            // Nothing happened to its own file name, nor to the day of its removal.
+            Event::FileInherited { .. } => next.not_before = self.not_before,
             // A look at a file in the trash changes nothing about the day of its removal.
             Event::FileVerified => {
                 next.attempts = 0;
@@ -146,6 +150,11 @@ impl Archive {
         next.milestones.reach(event, at);
         Ok(next)
     }
+}
+
+/// ROMA does not know the job.
+fn is_unknown(event: &Event) -> bool {
+    matches!(event, Event::PollPostponed { failure, .. } if failure.class == FailureClass::Gone)
 }
 
 /// Since when it waits for another asset job of its account.
@@ -174,7 +183,7 @@ impl Milestones {
             Event::JobAccepted { .. } | Event::JobAdopted { .. } => self.accepted_at = Some(at),
             Event::JobSucceeded { .. } => self.ready_at = Some(at),
             Event::DownloadFinished { .. } => self.downloaded_at = Some(at),
-            Event::FileStored { .. } => {
+            Event::FileStored { .. } | Event::FileShared { .. } => {
                 self.stored_at = Some(at);
                 self.verified_at = Some(at);
             }

@@ -10,6 +10,7 @@
 //! outside may or may not have happened. Every other state is a fact.
 
 mod archive;
+mod event;
 mod failure;
 mod notice;
 mod partition;
@@ -22,6 +23,7 @@ mod step;
 mod transition;
 
 pub use archive::{Archive, Milestones};
+pub use event::{Event, Remarks};
 pub use failure::{Effect, Failure, FailureClass};
 pub use notice::Notice;
 pub use partition::{MOST_ASSETS, partition};
@@ -30,8 +32,6 @@ pub use retry::{
     replacement_generation, replacement_pause,
 };
 pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
-pub use state::{
-    Deletion, Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
-};
+pub use state::{Deletion, FailureCause, Found, Holding, LossCause, Offer, State, StateWord};
 pub use step::{Step, is_at_rest, next_step};
 pub use transition::{Evidence, IllegalTransition, on_restart, transition};

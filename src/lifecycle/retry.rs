@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use super::archive::Archive;
+use super::event::Event;
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{Event, FailureCause, LossCause, State};
+use super::state::{FailureCause, LossCause, State};
 use crate::model::{ArchiveId, SnapshotId, Timestamp};
 
 /// How patient the daemon is with ROMA.

@@ -6,10 +6,9 @@ use proptest::strategy::{Union, ValueTree};
 use proptest::test_runner::TestRunner;
 
 use super::archive::{Archive, Milestones};
+use super::event::{Event, Remarks};
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{
-    Deletion, Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
-};
+use super::state::{Deletion, FailureCause, Found, Holding, LossCause, Offer, State, StateWord};
 use crate::model::{
     ArchiveId, Content, Format, JobId, Method, PackageId, Scope, Sha256Digest, SnapshotId,
     StoredFile, Timestamp,
@@ -76,7 +75,8 @@ pub(super) fn state(word: StateWord) -> State {
         method: Method::Deflate,
         inode: Some(7),
     };
-    let held = Holding { offer: offer.clone(), raw, file };
+    let content_sha256 = Some(Sha256Digest([3; 32]));
+    let held = Holding { offer: offer.clone(), raw, file, content_sha256, original: None };
     let deletion = Deletion { reason: "no rule keeps it".to_owned(), policy: None };
     match word {
         StateWord::Scheduled => State::Scheduled,
@@ -237,7 +237,19 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
             })
             .boxed(),
         postponed(|(failure, not_before)| E::PackPostponed { failure, not_before }),
-        file().prop_map(|file| E::FileStored { file }).boxed(),
+        (file(), prop::option::of(content()))
+            .prop_map(|(file, content)| {
+                let content_sha256 = content.map(|content| content.sha256);
+                E::FileStored { file, content_sha256 }
+            })
+            .boxed(),
+        (file(), content(), content(), any::<i64>())
+            .prop_map(|(file, raw, content, original)| {
+                let (content_sha256, original) = (content.sha256, ArchiveId(original));
+                E::FileShared { file, raw, content_sha256, original }
+            })
+            .boxed(),
+        any::<i64>().prop_map(|from| E::FileInherited { from: ArchiveId(from) }).boxed(),
         found().prop_map(|found| E::FileFound(Box::new(found))).boxed(),
         Just(E::FileVerified).boxed(),
         text().prop_map(|message| E::FileDamaged { message }).boxed(),

@@ -138,7 +138,7 @@ pub struct Part {
     pub state: StateWord,
     /// Size of the package, 0 until it is known.
     pub raw_bytes: u64,
-    /// Size of the file, 0 until it is known.
+    /// Size of the file; 0 until it is known, and if it counts as another archive's.
     pub stored_bytes: u64,
 }
 

@@ -1,10 +1,9 @@
-//! Where an archive can stand, and everything that can happen to it.
+//! Where an archive can stand.
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::Failure;
 use crate::model::{
-    ArchiveId, Content, Format, JobId, PackageId, StoredFile, Timestamp, UnknownWord,
+    ArchiveId, Content, Format, JobId, PackageId, Sha256Digest, StoredFile, Timestamp, UnknownWord,
 };
 
 /// A package that ROMA offers for its one download.
@@ -21,10 +20,15 @@ pub struct Offer {
 pub struct Holding {
     /// Where it came from.
     pub offer: Offer,
-    /// The package byte for byte, as ROMA sent it.
+    /// The package in the file, byte for byte: as ROMA sent it to this archive or, if it shares the
+    /// file, to the one that stored it.
     pub raw: Content,
     /// The file that holds it.
     pub file: StoredFile,
+    /// The digest of what the package contains, whatever its zip looks like; `None`: unknown.
+    pub content_sha256: Option<Sha256Digest>,
+    /// The archive that stored the file, if this one shares it.
+    pub original: Option<ArchiveId>,
 }
 
 /// What a file of the vault says of itself, checked against its content.
@@ -212,6 +216,12 @@ impl StateWord {
         )
     }
 
+    /// Whether it has its file, as far as anybody knows, and is not about to lose it: of those that
+    /// share one, the first of these counts as its holder.
+    pub const fn has_file(self) -> bool {
+        matches!(self, Self::Stored | Self::Trashed)
+    }
+
     /// Whether a job or a package of this archive occupies its account at ROMA: only one asset job
     /// of a user may run (contract 1), and none may start while a package waits (contract U9).
     pub const fn occupies_account(self) -> bool {
@@ -299,90 +309,4 @@ impl State {
             _ => None,
         }
     }
-}
-
-/// What is odd about a package that is kept all the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remarks {
-    /// The transfer was whole, and the content does not look so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flaw: Option<String>,
-    /// How it is encoded still, although that was not asked for (contract U5).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<String>,
-    /// The media type, when it is none that a package is expected to have.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub media_type: Option<String>,
-}
-
-/// What happened to an archive. Stored for ever in the `events` view; the fields are its `detail`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the fields are explained at the types they have")]
-pub enum Event {
-    /// Intent: the start of a job is about to be sent.
-    RequestStarted,
-    /// ROMA accepted the job.
-    JobAccepted { job: JobId },
-    /// A job that was started elsewhere is taken over.
-    JobAdopted { job: JobId },
-    /// The job certainly did not start; the request comes again.
-    RequestPostponed {
-        failure: Failure,
-        not_before: Timestamp,
-        /// It waits for another asset job of its account, and has done so since then.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        busy_since: Option<Timestamp>,
-    },
-    /// The job certainly did not start and will not.
-    RequestRefused { cause: FailureCause, failure: Failure },
-    /// Nobody knows whether the job started.
-    RequestUnanswered { failure: Failure },
-    /// ROMA could not be asked about the job; it comes again.
-    PollPostponed { failure: Failure, not_before: Timestamp },
-    /// ROMA answers again that the job runs; recorded only after an attempt that failed.
-    JobStillRunning,
-    /// The job ended well and offers a package.
-    JobSucceeded { package: PackageId },
-    /// The job ended badly; `reasons` are ROMA's, shortened.
-    JobFailed { reasons: String },
-    /// The job offers a package that another archive already claims.
-    PackageDuplicate { package: PackageId, claimed_by: ArchiveId },
-    /// The job or its package is out of reach for ever.
-    PackageLost { cause: LossCause, message: String },
-    /// Intent: the one GET is about to be sent.
-    DownloadStarted,
-    /// The package is certainly untouched; the GET comes again.
-    DownloadPostponed { failure: Failure, not_before: Timestamp },
-    /// The package may be consumed; ROMA has to be asked about the job before another GET.
-    DownloadInterrupted { failure: Failure, not_before: Timestamp },
-    /// The whole package is durable in staging. `adopted`: found there after a restart.
-    DownloadFinished {
-        raw: Content,
-        format: Format,
-        adopted: bool,
-        #[serde(flatten)]
-        remarks: Remarks,
-    },
-    /// The package could not be packed; the staged file is kept and it comes again.
-    PackPostponed { failure: Failure, not_before: Timestamp },
-    /// The package lies in the vault, read back and compared.
-    FileStored { file: StoredFile },
-    /// Its file lies in the vault, whole, though the catalog knew nothing of it: it is older than
-    /// the file. What it says of itself is taken over.
-    FileFound(Box<Found>),
-    /// The stored file was read again and is what it was.
-    FileVerified,
-    /// The stored file is missing or is not what it was.
-    FileDamaged { message: String },
-    /// Retention has decided; the file stays until `purge_at`.
-    DeletionDecided { deletion: Deletion, purge_at: Timestamp },
-    /// The file is brought back from the trash: by a person, or for the sake of a pin.
-    DeletionRevoked { by: String },
-    /// Intent: the file is about to be removed.
-    DeletionStarted,
-    /// The file could not be removed; it comes again.
-    DeletionPostponed { failure: Failure, not_before: Timestamp },
-    /// The file is gone.
-    FileDeleted,
 }

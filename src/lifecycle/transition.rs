@@ -1,10 +1,9 @@
 //! What may follow what. Every pair not named here is refused, so a wrong event can never quietly
 //! rewrite history.
 
+use super::event::{Event, Remarks};
 use super::failure::{Effect, Failure, FailureClass};
-use super::state::{
-    Event, FailureCause, Found, Holding, LossCause, Offer, Remarks, State, StateWord,
-};
+use super::state::{FailureCause, Found, Holding, LossCause, Offer, State, StateWord};
 use crate::model::{Content, Format, Timestamp};
 
 /// An event met a state that it cannot follow. Always a bug, or a second writer.
@@ -52,8 +51,18 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::DownloadFinished { raw, format, .. }, S::Downloading(offer)) => {
             Ok(S::Downloaded { offer, raw: *raw, format: *format })
         }
-        (E::FileStored { file }, S::Downloaded { offer, raw, .. }) => {
-            Ok(S::Stored(Holding { offer, raw, file: file.clone() }))
+        (E::FileStored { file, content_sha256 }, S::Downloaded { offer, raw, .. }) => {
+            let (file, content_sha256) = (file.clone(), *content_sha256);
+            Ok(S::Stored(Holding { offer, raw, file, content_sha256, original: None }))
+        }
+        (E::FileShared { file, raw, content_sha256, original }, S::Downloaded { offer, .. }) => {
+            Ok(S::Stored(Holding {
+                offer,
+                raw: *raw,
+                file: file.clone(),
+                content_sha256: Some(*content_sha256),
+                original: Some(*original),
+            }))
         }
         (E::FileFound(found), state) if found.fits(&state) => Ok(S::Stored(found.holding())),
         // Out of the trash; or found whole again, for instance because the disk was not mounted.
@@ -71,7 +80,7 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         // These say when the same comes again, or that all is well.
         (E::PollPostponed { .. } | E::JobStillRunning, state @ S::Running { .. })
         | (E::PackPostponed { .. }, state @ S::Downloaded { .. })
-        | (E::FileVerified, state @ (S::Stored(_) | S::Trashed(..)))
+        | (E::FileVerified | E::FileInherited { .. }, state @ (S::Stored(_) | S::Trashed(..)))
         | (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
         (event, state) => Err(illegal(&state, event)),
     }
@@ -102,7 +111,8 @@ impl Found {
 
     fn holding(&self) -> Holding {
         let offer = Offer { job: self.job.clone(), package: self.package.clone() };
-        Holding { offer, raw: self.raw, file: self.file.clone() }
+        let (raw, file) = (self.raw, self.file.clone());
+        Holding { offer, raw, file, content_sha256: None, original: None }
     }
 }
 
@@ -119,40 +129,6 @@ fn lose(state: State, cause: LossCause, event: &Event) -> Result<State, IllegalT
 
 fn illegal(state: &State, event: &Event) -> IllegalTransition {
     IllegalTransition { state: state.word(), event: event.word().to_owned() }
-}
-
-impl Event {
-    /// The word in the column `events.event`.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::RequestStarted => "request_started",
-            Self::JobAccepted { .. } => "job_accepted",
-            Self::JobAdopted { .. } => "job_adopted",
-            Self::RequestPostponed { .. } => "request_postponed",
-            Self::RequestRefused { .. } => "request_refused",
-            Self::RequestUnanswered { .. } => "request_unanswered",
-            Self::PollPostponed { .. } => "poll_postponed",
-            Self::JobStillRunning => "job_still_running",
-            Self::JobSucceeded { .. } => "job_succeeded",
-            Self::JobFailed { .. } => "job_failed",
-            Self::PackageDuplicate { .. } => "package_duplicate",
-            Self::PackageLost { .. } => "package_lost",
-            Self::DownloadStarted => "download_started",
-            Self::DownloadPostponed { .. } => "download_postponed",
-            Self::DownloadInterrupted { .. } => "download_interrupted",
-            Self::DownloadFinished { .. } => "download_finished",
-            Self::PackPostponed { .. } => "pack_postponed",
-            Self::FileStored { .. } => "file_stored",
-            Self::FileFound(_) => "file_found",
-            Self::FileVerified => "file_verified",
-            Self::FileDamaged { .. } => "file_damaged",
-            Self::DeletionDecided { .. } => "deletion_decided",
-            Self::DeletionRevoked { .. } => "deletion_revoked",
-            Self::DeletionStarted => "deletion_started",
-            Self::DeletionPostponed { .. } => "deletion_postponed",
-            Self::FileDeleted => "file_deleted",
-        }
-    }
 }
 
 /// What a dead process left in staging for one archive.

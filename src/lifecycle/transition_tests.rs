@@ -53,15 +53,18 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
         W::Downloaded => &[
             ("pack_postponed", W::Downloaded),
             ("file_stored", W::Stored),
+            ("file_shared", W::Stored),
             ("package_lost", W::Lost),
             ("file_found", W::Stored),
         ],
         W::Stored => &[
+            ("file_inherited", W::Stored),
             ("file_verified", W::Stored),
             ("file_damaged", W::Damaged),
             ("deletion_decided", W::Trashed),
         ],
         W::Trashed => &[
+            ("file_inherited", W::Trashed),
             ("file_verified", W::Trashed),
             ("file_damaged", W::Damaged),
             ("deletion_revoked", W::Stored),
@@ -82,9 +85,9 @@ fn expected(state: StateWord, event: &str) -> Option<StateWord> {
     life(state).iter().find(|(word, _)| *word == event).map(|(_, next)| *next)
 }
 
-/// The variants of an enum in `state.rs` with their documentation, as (snake case, text).
+/// The variants of an enum with their documentation, as (snake case, text).
 fn documented(name: &str) -> Vec<(String, String)> {
-    let source = include_str!("state.rs");
+    let source = concat!(include_str!("state.rs"), include_str!("event.rs"));
     let (_, body) = source.split_once(&format!("pub enum {name} {{\n")).unwrap();
     let (body, _) = body.split_once("\n}").unwrap();
     let (mut variants, mut text) = (Vec::new(), Vec::new());
@@ -483,6 +486,15 @@ proptest! {
             }
             let State::Downloaded { offer, raw, .. } = &walk.archives[first - 1].state else {
                 return Err(TestCaseError::fail(format!("{:?}", walk.archives[first - 1].state)));
+            };
+            let event = &walk.events[first - 1].0;
+            // Its own package is in the file, or what the file's owner has for the same.
+            let raw = if let Event::FileShared { raw, file, original, .. } = event {
+                prop_assert_eq!((file, Some(*original)), (&held.file, held.original));
+                raw
+            } else {
+                prop_assert_eq!(held.original, None);
+                raw
             };
             prop_assert_eq!((offer, raw), (&held.offer, &held.raw));
         }

@@ -68,6 +68,20 @@ pub enum DamageReason {
     Unreadable(String),
 }
 
+impl DamageReason {
+    /// Whether what is in the file is wrong, whatever name it was reached by.
+    pub const fn is_of_content(&self) -> bool {
+        match self {
+            Self::Missing | Self::NotAFile | Self::Obstructed => false,
+            Self::SizeDiffers { .. }
+            | Self::DigestDiffers { .. }
+            | Self::PackageDiffers { .. }
+            | Self::ManifestDiffers
+            | Self::Unreadable(_) => true,
+        }
+    }
+}
+
 /// Why a check did not say yes.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {

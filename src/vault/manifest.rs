@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::Vault;
 use crate::model::{
     ArchiveId, Content, Format, JobId, Name, PackageId, Sha256Digest, SnapshotId, Timestamp,
 };
@@ -65,6 +66,17 @@ impl Manifest {
     /// The package as ROMA sent it.
     pub const fn raw(&self) -> Content {
         Content { bytes: self.raw_bytes, sha256: self.raw_sha256 }
+    }
+
+    /// Where the file was stored, relative to `vault/`; archives that share it have it elsewhere.
+    pub fn place(&self) -> String {
+        Vault::relative_path(
+            &self.instance,
+            &self.export,
+            self.scheduled_at,
+            self.snapshot_id,
+            self.part,
+        )
     }
 
     /// Indented JSON in the order of the fields, with a newline at the end.

@@ -141,6 +141,15 @@ impl Vault {
         below.chain([self.inner.vault.as_path()]).try_for_each(|folder| self.sync_dir(folder))
     }
 
+    /// Moves a file within `vault/`, both by their paths relative to it, and makes that durable. It
+    /// fails where something has the name already.
+    pub fn put_in_place(&self, from: &str, to: &str) -> Result<(), VaultError> {
+        let (from, to) = (self.resolve(from)?, self.resolve(to)?);
+        self.move_in(&from, &to)?.map_err(io_error("move", &from))?;
+        self.sync_dir(to.parent().unwrap_or(&to))?;
+        self.sync_names(from.parent().unwrap_or(&from))
+    }
+
     /// The absolute form of a path relative to `vault/` as [`Vault::survey`] shows it.
     pub fn path_of(&self, found: &Path) -> PathBuf {
         self.inner.vault.join(found)

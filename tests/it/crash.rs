@@ -307,3 +307,60 @@ async fn an_unknown_file_is_never_lost_whatever_operation_fails() {
     })
     .await;
 }
+
+/// A nightly export of which nothing ever changes but the times in the zip, after one run.
+async fn unchanged() -> Trial {
+    let default_content = ContentSpec::Steady { changes_every: 0 };
+    let knobs = Knobs { default_content, ..Knobs::default() };
+    let mut trial = Trial::new(Setup { knobs, ..Setup::default() }).await;
+    trial.world().export().await;
+    trial.settle().await;
+    let later = trial.world().now().plus(std::time::Duration::from_hours(24));
+    trial.pass_time(later);
+    trial
+}
+
+#[tokio::test]
+async fn an_unchanged_package_is_stored_whatever_operation_fails() {
+    let mut shared = 0;
+    at_every_operation(async |trouble| {
+        let mut trial = unchanged().await;
+        trial.world().export().await;
+        trouble.befall(&mut trial).await;
+        let newest = "SELECT same_as IS NOT NULL FROM archives ORDER BY id DESC LIMIT 1";
+        let is_shared = trial.world().column(newest).await == ["1"];
+        // A disk that refuses a link takes a file instead.
+        let is_refused = trial.hits.iter().any(|what| what.starts_with("link"));
+        assert!(is_shared || (is_refused && trial.deaths == 0), "{:?}", trial.hits);
+        shared += usize::from(is_shared);
+        trouble.judge(trial, true).await
+    })
+    .await;
+    assert!(shared > 60, "{shared}");
+}
+
+/// The archive goes whose file two others share.
+#[tokio::test]
+async fn a_shared_file_is_handed_on_whatever_operation_fails() {
+    at_every_operation(async |trouble| {
+        let mut trial = unchanged().await;
+        for _ in 0..2 {
+            trial.world().export().await;
+            trial.settle().await;
+        }
+        let world = trial.world();
+        let archive = world.archive(1).await;
+        let deletion = Deletion { reason: "a test".to_owned(), policy: None };
+        let event = Event::DeletionDecided { deletion, purge_at: world.now() };
+        world.catalog.commit(Change::new(archive, event), world.now()).await.unwrap();
+        world.engine.look_again();
+        trouble.befall(&mut trial).await;
+        trial.world().run_due().await;
+        let world = trial.world();
+        assert_eq!(world.states().await, ["deleted", "stored", "stored"]);
+        let same_as = "SELECT coalesce('a' || same_as, '-') FROM archives ORDER BY id";
+        assert_eq!(world.column(same_as).await, ["-", "-", "a2"]);
+        trouble.judge(trial, true).await
+    })
+    .await;
+}

@@ -36,6 +36,7 @@ mod simulation;
 mod storing;
 mod support;
 mod systemd;
+mod unchanged;
 mod verifying;
 mod whole_life;
 mod wire_faults;

@@ -327,7 +327,7 @@ async fn what_a_step_has_just_packed_is_left_alone() {
 }
 
 /// A backup of the catalog, as `docs/operations.md` says.
-async fn back_up(world: &World) -> PathBuf {
+pub(crate) async fn back_up(world: &World) -> PathBuf {
     let copy = world.path("backup.db");
     let options = SqliteConnectOptions::new().filename(world.path("catalog.db")).read_only(true);
     let mut db = SqliteConnection::connect_with(&options).await.unwrap();
@@ -336,7 +336,7 @@ async fn back_up(world: &World) -> PathBuf {
     copy
 }
 
-async fn restore(world: World, backup: &Path) -> World {
+pub(crate) async fn restore(world: World, backup: &Path) -> World {
     world
         .restart_after(|state| {
             for suffix in ["-wal", "-shm"] {

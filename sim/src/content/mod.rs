@@ -18,8 +18,8 @@ const PIECE: usize = 256 * 1024;
 
 /// What the package of a job shall contain.
 ///
-/// As JSON: `"assets"`, `{"random":{"bytes":1000}}`, `{"json":{"bytes":1000}}`,
-/// `{"zip":{"bytes":1000}}`, `{"raw":"text"}` or `{"raw":[80,75]}`.
+/// As JSON: `"assets"`, `{"steady":{"changes_every":0}}`, `{"random":{"bytes":1000}}`,
+/// `{"json":{"bytes":1000}}`, `{"zip":{"bytes":1000}}`, `{"raw":"text"}` or `{"raw":[80,75]}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContentSpec {
@@ -27,6 +27,12 @@ pub enum ContentSpec {
     /// per FDI task. Successive exports of one scope differ by a few percent.
     #[default]
     Assets,
+    /// An asset zip as above of assets that hardly change: between two changes only the times of
+    /// its entries differ from one export of a scope to the next, and with them its bytes.
+    Steady {
+        /// The assets change once in so many exports; 0: never.
+        changes_every: u64,
+    },
     /// Incompressible bytes, never held in memory.
     Random {
         /// Exact length.
@@ -88,10 +94,16 @@ enum Recipe {
 }
 
 impl Content {
-    /// The scope matters for [`ContentSpec::Assets`] only.
+    /// The scope matters for [`ContentSpec::Assets`] and [`ContentSpec::Steady`] only.
     pub(crate) fn new(spec: &ContentSpec, seed: u64, scope: AssetScope) -> Content {
         let recipe = match spec {
             ContentSpec::Assets => Recipe::Assets(Box::new(scope)),
+            ContentSpec::Steady { changes_every } => {
+                let number = scope.export_number;
+                let export_number = number.checked_div(*changes_every).unwrap_or(0);
+                let stamp = Some(number);
+                Recipe::Assets(Box::new(AssetScope { export_number, stamp, ..scope }))
+            }
             ContentSpec::Random { bytes } => Recipe::Random(*bytes),
             ContentSpec::Json { bytes } => Recipe::Json(*bytes),
             ContentSpec::Zip { bytes } => Recipe::Zip(*bytes),

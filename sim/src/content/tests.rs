@@ -17,6 +17,7 @@ fn scope(export_number: u64) -> AssetScope {
         apps: items("app", 12),
         tasks: items("task", 30),
         export_number,
+        stamp: None,
         seed: 7,
     }
 }
@@ -39,6 +40,7 @@ fn read(content: &Arc<Content>, max: usize) -> Vec<u8> {
 fn every_kind_is_deterministic_has_its_length_and_its_digest_at_any_piece_size() {
     let kinds = [
         ContentSpec::Assets,
+        ContentSpec::Steady { changes_every: 2 },
         ContentSpec::Random { bytes: 700_003 },
         ContentSpec::Random { bytes: 0 },
         ContentSpec::Json { bytes: 700_003 },
@@ -74,19 +76,33 @@ fn zip_content_opens() {
     assert_eq!(zip.by_index(0).unwrap().size(), 50_000);
 }
 
+fn entries(content: &Arc<Content>) -> Vec<(String, String)> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(read(content, PIECE))).unwrap();
+    (0..zip.len())
+        .map(|index| {
+            let mut file = zip.by_index(index).unwrap();
+            let mut text = String::new();
+            std::io::Read::read_to_string(&mut file, &mut text).unwrap();
+            (file.name().unwrap().into_owned(), text)
+        })
+        .collect()
+}
+
+#[test]
+fn steady_content_differs_in_its_bytes_always_and_in_its_entries_seldom() {
+    let of = |changes_every, number| content(&ContentSpec::Steady { changes_every }, number);
+    for number in 1..40 {
+        let (one, other) = (of(5, number), of(5, number + 1));
+        assert_ne!(one.sha256(), other.sha256(), "{number}");
+        let same = entries(&one) == entries(&other);
+        assert_eq!(same, (number + 1) % 5 != 0, "{number}");
+        assert_eq!(entries(&of(0, number)), entries(&of(0, number + 1)), "{number}");
+        assert_ne!(of(0, number).sha256(), of(0, number + 1).sha256(), "{number}");
+    }
+}
+
 #[test]
 fn asset_content_opens_and_hardly_differs_from_the_export_before() {
-    fn entries(content: &Arc<Content>) -> Vec<(String, String)> {
-        let mut zip = zip::ZipArchive::new(Cursor::new(read(content, PIECE))).unwrap();
-        (0..zip.len())
-            .map(|index| {
-                let mut file = zip.by_index(index).unwrap();
-                let mut text = String::new();
-                std::io::Read::read_to_string(&mut file, &mut text).unwrap();
-                (file.name().unwrap().into_owned(), text)
-            })
-            .collect()
-    }
     let before = entries(&content(&ContentSpec::Assets, 4));
     let after = entries(&content(&ContentSpec::Assets, 5));
     assert_eq!(before.len(), 1 + 12 + 30);
@@ -105,6 +121,8 @@ fn asset_content_opens_and_hardly_differs_from_the_export_before() {
 fn a_spec_reads_from_json() {
     let read = |text: &str| serde_json::from_str::<ContentSpec>(text).unwrap();
     assert_eq!(read("\"assets\""), ContentSpec::Assets);
+    let steady = ContentSpec::Steady { changes_every: 5 };
+    assert_eq!(read("{\"steady\":{\"changes_every\":5}}"), steady);
     assert_eq!(read("{\"random\":{\"bytes\":5}}"), ContentSpec::Random { bytes: 5 });
     assert_eq!(read("{\"raw\":\"text\"}"), ContentSpec::Raw(b"text".to_vec()));
     assert_eq!(read("{\"raw\":[80,75]}"), ContentSpec::Raw(b"PK".to_vec()));

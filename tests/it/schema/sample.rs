@@ -55,7 +55,7 @@ fn life(archive: &Archive) -> Vec<Event> {
         Event::JobSucceeded { package: PackageId::new(format!("p{}", archive.id)).unwrap() },
         Event::DownloadStarted,
         Event::DownloadFinished { raw, format: Format::Zip, adopted: false, remarks },
-        Event::FileStored { file },
+        Event::FileStored { file, content_sha256: Some(Sha256Digest([9; 32])) },
         Event::DeletionDecided { deletion, purge_at: at().plus(Duration::from_hours(168)) },
         Event::DeletionStarted,
         Event::FileDeleted,
@@ -114,12 +114,32 @@ impl Sample {
         let stored = self.adopted("dam", 4).await;
         let missing = "the file is missing".to_owned();
         self.happens(stored, [Event::FileDamaged { message: missing }]).await;
+        self.shared().await;
         let running = self.adopt("fai").await;
         self.happens(running, [Event::JobFailed { reasons: "no".to_owned() }]).await;
         let ready = self.adopted("los", 1).await;
         let message = "it was already downloaded".to_owned();
         let lost = Event::PackageLost { cause: LossCause::PackageGone, message };
         self.happens(ready, [lost]).await;
+    }
+
+    /// Two that share the file of a third, which has gone since.
+    async fn shared(&self) {
+        let original = self.adopted("org", 4).await;
+        let held = original.state.holding().unwrap().clone();
+        for job in ["sh1", "sh2"] {
+            let downloaded = self.adopted(job, 3).await;
+            let path = format!("prod/watched/{}.zip", downloaded.id);
+            let shared = Event::FileShared {
+                file: StoredFile { path, ..held.file.clone() },
+                raw: held.raw,
+                content_sha256: held.content_sha256.unwrap(),
+                original: original.id,
+            };
+            self.happens(downloaded, [shared]).await;
+        }
+        let end = life(&original).into_iter().skip(4);
+        self.happens(original, end).await;
     }
 
     /// Runs of an export: one that cannot be planned yet, one that came to nothing, one whose

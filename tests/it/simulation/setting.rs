@@ -76,12 +76,13 @@ pub(super) fn needs_proof(knobs: &Knobs) -> bool {
 /// A package that fits into one write: how the network divides it then makes no difference. With
 /// `proven` its content tells whether it is whole.
 pub(super) fn content(dice: &mut Dice, proven: bool) -> ContentSpec {
-    match dice.between(0, 4) {
+    match dice.between(0, 6) {
         2 | 3 if proven => ContentSpec::Assets,
         0 => ContentSpec::Json { bytes: dice.between(2, 30_000) },
         1 => ContentSpec::Zip { bytes: dice.between(0, 30_000) },
         2 => ContentSpec::Random { bytes: dice.between(1, 30_000) },
         3 => ContentSpec::Raw(b"what nobody expected".to_vec()),
+        4 | 5 => ContentSpec::Steady { changes_every: dice.pick(&[0, 0, 3]) },
         _ => ContentSpec::Assets,
     }
 }

@@ -166,6 +166,15 @@ impl Look<'_> {
         let package = held.offer.package.as_str();
         match self.record(package) {
             Some(record) if record.sha256() == held.raw.sha256.to_string() => {}
+            // In another zip, with the same entries.
+            Some(_) if held.original.is_some() && !archive.state.word().has_file() => {}
+            Some(record) if held.original.is_some() => {
+                let mut bytes = Vec::new();
+                let extracted = vault.extract(&held.file, held.raw, &mut bytes).is_ok();
+                if extracted && entries(bytes) != entries(record.to_vec()) {
+                    self.find(format!("{id} shares a file that holds something else"));
+                }
+            }
             Some(_) => self.find(format!("{id} does not hold what the server sent as {package}")),
             None => self.find(format!("{id} holds {package}, which the server never had")),
         }
@@ -307,4 +316,18 @@ impl Look<'_> {
             }
         }
     }
+}
+
+/// What is in a zip, by its own reading.
+pub(crate) fn entries(bytes: Vec<u8>) -> BTreeMap<String, Vec<u8>> {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(bytes)).unwrap();
+    let mut entries = BTreeMap::new();
+    for index in 0..zip.len() {
+        let mut entry = zip.by_index(index).unwrap();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        let before = entries.insert(entry.name().unwrap().into_owned(), content);
+        assert_eq!(before, None, "two entries of one name");
+    }
+    entries
 }

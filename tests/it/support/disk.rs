@@ -103,3 +103,34 @@ impl Disk for Illegible {
         OsDisk.free_bytes(dir)
     }
 }
+
+/// A disk that gives no file another name.
+#[derive(Debug)]
+pub(crate) struct Linkless;
+
+impl Disk for Linkless {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        OsDisk.create_new(path)
+    }
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        OsDisk.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn link(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(1))
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir(path)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        OsDisk.free_bytes(dir)
+    }
+}
