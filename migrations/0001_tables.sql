@@ -148,6 +148,10 @@ CREATE INDEX internal_event_by_archive
 CREATE INDEX internal_event_by_snapshot
     ON internal_event (snapshot_id) WHERE snapshot_id IS NOT NULL;
 
+-- What happened to the daemon as a whole: few rows, asked for by their word.
+CREATE INDEX internal_event_of_daemon
+    ON internal_event (event) WHERE archive_id IS NULL AND snapshot_id IS NULL;
+
 -- A named hold on a snapshot: retention never deletes what is pinned.
 CREATE TABLE internal_pin (
     snapshot_id  INTEGER NOT NULL REFERENCES internal_snapshot (id),

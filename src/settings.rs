@@ -60,7 +60,7 @@ pub enum Auth {
         user: String,
         /// IAM account, called domain.
         domain: String,
-        /// Project name, usually the region.
+        /// Project, by name (usually the region) or by id.
         project: String,
         /// Where the password lies.
         password: SecretPlace,
@@ -98,6 +98,16 @@ impl Auth {
             Self::Token { token } => vec![token],
         }
     }
+}
+
+/// The region that tokens of this IAM are good for, where it is not that of `endpoint`: those of a
+/// regional one are refused elsewhere, those of the global one nowhere (contract 6.1, 8).
+pub fn foreign_region<'i>(iam_endpoint: &'i Url, endpoint: &Url) -> Option<&'i str> {
+    let iam: Vec<&str> = iam_endpoint.host_str()?.split('.').collect();
+    let ["iam", region, "myhuaweicloud", _] = iam[..] else { return None };
+    let host: Vec<&str> = endpoint.host_str()?.split('.').collect();
+    let is_elsewhere = host.contains(&"myhuaweicloud") && !host.contains(&region);
+    is_elsewhere.then_some(region)
 }
 
 /// Where a secret lies. Reading it is the business of whoever needs it.
@@ -258,4 +268,24 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// All requests go through this proxy.
     pub proxy: Option<Url>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_another_region_is_noticed() {
+        let foreign = |iam: &str, roma: &str| {
+            let (iam, roma) = (iam.parse().unwrap(), roma.parse().unwrap());
+            foreign_region(&iam, &roma).map(ToOwned::to_owned)
+        };
+        let roma = "https://roma.ap-southeast-1.myhuaweicloud.com";
+        let north = "https://iam.cn-north-4.myhuaweicloud.com";
+        assert_eq!(foreign(north, roma).as_deref(), Some("cn-north-4"));
+        assert_eq!(foreign("https://iam.ap-southeast-1.myhuaweicloud.com", roma), None);
+        assert_eq!(foreign("https://iam.myhuaweicloud.com", roma), None);
+        assert_eq!(foreign("http://127.0.0.1:1", roma), None);
+        assert_eq!(foreign(north, "https://roma.corp.example"), None, "behind a name of one's own");
+    }
 }

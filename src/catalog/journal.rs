@@ -117,8 +117,9 @@ impl Line {
     fn sentence(&self) -> String {
         let event = self.event.replace('_', " ");
         let instance = self.detail.get("instance").and_then(Value::as_str);
+        let account = self.detail.get("account").and_then(Value::as_str);
         let path = self.detail.get("path").and_then(Value::as_str);
-        let what = match (self.archive, self.snapshot, instance.or(path)) {
+        let what = match (self.archive, self.snapshot, instance.or(account).or(path)) {
             (Some(archive), ..) => format!("{archive} {event}"),
             (None, Some(snapshot), _) => format!("{snapshot} {event}"),
             (None, None, Some(instance)) => format!("{instance}: {event}"),
@@ -166,6 +167,7 @@ impl Line {
             || self.event == "coverage_reduced"
             || self.event == "scope_vanished"
             || self.event == "instance_paused"
+            || self.event == "account_paused"
             || self.event == "clock_doubted"
             || self.event == "space_short"
             || self.event == "file_quarantined"

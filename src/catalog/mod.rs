@@ -278,6 +278,11 @@ impl Catalog {
         read::exports(&mut *self.reader.lock().await).await
     }
 
+    /// Accounts whose last event was a pause, and until when that is; the end may be past.
+    pub async fn paused_accounts(&self) -> Result<Vec<(Name, Timestamp)>, CatalogError> {
+        read::paused_accounts(&mut *self.reader.lock().await).await
+    }
+
     /// The snapshots of an export that retention decides about: those at rest that have files.
     pub async fn snapshots_of(
         &self,

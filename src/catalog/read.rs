@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Column, Row, SqliteConnection, TypeInfo, ValueRef};
 
@@ -32,6 +33,27 @@ pub(super) fn time(row: &SqliteRow, column: &str) -> Result<Option<Timestamp>, C
 
 fn bytes(row: &SqliteRow, column: &str) -> Result<u64, CatalogError> {
     Ok(u64::try_from(get::<i64>(row, column)?).unwrap_or(0))
+}
+
+pub(super) async fn paused_accounts(
+    db: &mut SqliteConnection,
+) -> Result<Vec<(Name, Timestamp)>, CatalogError> {
+    let query = sqlx::query(sql::SELECT_PAUSED_ACCOUNTS);
+    let rows = query.fetch_all(db).await.map_err(CatalogError::Read)?;
+    let mut paused = Vec::new();
+    for row in &rows {
+        let detail: String = get(row, "detail")?;
+        let fields: Option<Value> = serde_json::from_str(&detail).ok();
+        let read = |key: &str| Some(fields.as_ref()?.get(key)?.as_str()?.to_owned());
+        let account = read("account").and_then(|text| text.parse().ok());
+        let until = read("until").and_then(|text| text.parse().ok());
+        let pause = account.zip(until).ok_or_else(|| CatalogError::BadRow {
+            what: format!("account_paused {detail}"),
+            why: "it names no account, or no end".to_owned(),
+        })?;
+        paused.push(pause);
+    }
+    Ok(paused)
 }
 
 pub(super) async fn active(db: &mut SqliteConnection) -> Result<Vec<Archive>, CatalogError> {

@@ -13,7 +13,7 @@ use super::operation::{Operation, Outcome};
 use super::read::{get, name};
 use super::record::{NewSnapshot, Opened, Origin, Planning, Uncovered, UnplannedSnapshot};
 use super::sql;
-use crate::lifecycle::{Archive, SnapshotEvent, SnapshotState};
+use crate::lifecycle::{Archive, FailureClass, SnapshotEvent, SnapshotState};
 use crate::model::{Name, Scope, SnapshotId, Timestamp};
 
 impl Catalog {
@@ -154,7 +154,8 @@ pub(super) async fn plan(
         Planning::Postponed(failure, not_before) => sqlx::query(sql::UPDATE_SNAPSHOT_POSTPONED)
             .bind(snapshot.0)
             .bind(not_before.as_millis())
-            .bind(failure.message.clone()),
+            .bind(failure.message.clone())
+            .bind(i64::from(failure.class != FailureClass::Paused)),
         Planning::Failed(message) => {
             sqlx::query(sql::UPDATE_SNAPSHOT_UNPLANNABLE).bind(snapshot.0).bind(message.clone())
         }

@@ -86,6 +86,14 @@ pub(super) const INSERT_EVENT: &str = "\
 INSERT INTO internal_event (at_ms, archive_id, snapshot_id, event, from_state, to_state, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?)";
 
+/// The last that happened to each account, where that was a pause.
+pub(super) const SELECT_PAUSED_ACCOUNTS: &str = "\
+SELECT detail FROM internal_event WHERE event = 'account_paused' AND seq IN (
+    SELECT max(seq) FROM internal_event
+    WHERE archive_id IS NULL AND snapshot_id IS NULL
+      AND event IN ('account_paused', 'account_resumed')
+    GROUP BY json_extract(detail, '$.account'))";
+
 pub(super) const SELECT_LAST_SEQ: &str = "SELECT coalesce(max(seq), 0) FROM internal_event";
 
 pub(super) const SELECT_LATEST_EVENT_TIME: &str = "SELECT max(at_ms) FROM (\
@@ -146,7 +154,7 @@ pub(super) const TAKE_FROM_SNAPSHOT_PARTS: &str =
     "UPDATE internal_snapshot SET parts = parts - 1 WHERE id = ?1 AND parts > 0";
 
 pub(super) const UPDATE_SNAPSHOT_POSTPONED: &str = "\
-UPDATE internal_snapshot SET attempts = attempts + 1, not_before_ms = ?2, last_error = ?3
+UPDATE internal_snapshot SET attempts = attempts + ?4, not_before_ms = ?2, last_error = ?3
 WHERE id = ?1 AND parts IS NULL";
 
 pub(super) const UPDATE_SNAPSHOT_UNPLANNABLE: &str = "\

@@ -43,6 +43,16 @@ SELECT 's' || s.id AS run, s.export, s.instance, s.taken_at,
      ORDER BY e.seq DESC LIMIT 1) AS last_error
 FROM snapshots AS s WHERE s.state = 'open' AND s.parts IS NULL ORDER BY s.id LIMIT 20";
 
+/// Accounts whose last event was a pause; its end may be past, and then one call tries.
+const PAUSED: &str = "\
+SELECT json_extract(detail, '$.account') AS account, at AS paused_at,
+    json_extract(detail, '$.until') AS until, json_extract(detail, '$.reason') AS reason
+FROM events WHERE event = 'account_paused' AND seq IN (
+    SELECT max(seq) FROM events WHERE archive_id IS NULL AND snapshot_id IS NULL
+      AND event IN ('account_paused', 'account_resumed')
+    GROUP BY json_extract(detail, '$.account'))
+ORDER BY account";
+
 pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError> {
     let state_dir = &loaded.settings.state_dir;
     let catalog = open::reader(state_dir).await?;
@@ -52,6 +62,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
     let damaged = catalog.view(DAMAGED, &[]).await?;
     let waiting = catalog.view(WAITING, &[]).await?;
     let unplanned = catalog.view(UNPLANNED, &[]).await?;
+    let paused = paused_accounts(loaded, catalog.view(PAUSED, &[]).await?);
     let missed: Vec<String> = missed_objectives(&exports);
     let well = losses.rows.is_empty() && damaged.rows.is_empty() && missed.is_empty();
     let running = StateLock::is_held(state_dir);
@@ -69,6 +80,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
             "unsettled_losses": losses.into_objects(),
             "damaged": damaged.into_objects(),
             "missed_objectives": missed,
+            "paused_accounts": paused.into_objects(),
             "waiting": waiting.into_objects(),
             "unplanned": unplanned.into_objects(),
         }))?;
@@ -94,6 +106,7 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
                 "last_error",
             ],
         )?;
+        section("paused accounts", &paused, &["account", "paused_at", "until", "reason"])?;
         section(
             "waiting",
             &waiting,
@@ -103,15 +116,19 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
         section("not planned yet", &unplanned, &columns)?;
         section("damaged", &damaged, &["id", "export", "path", "last_error"])?;
         section("lost", &losses, &["id", "export", "scheduled_at", "job_id", "last_error"])?;
-        output::line("")?;
-        for name in &missed {
-            output::line(&format!(
-                "objective missed: no verified snapshot of {name} is recent enough"
-            ))?;
-        }
-        output::line(if well { "all is well" } else { "not well" })?;
+        conclude(&missed, well)?;
     }
     Ok(if well { Exit::Ok } else { Exit::NotWell })
+}
+
+fn conclude(missed: &[String], well: bool) -> Result<(), CliError> {
+    output::line("")?;
+    for name in missed {
+        output::line(&format!(
+            "objective missed: no verified snapshot of {name} is recent enough"
+        ))?;
+    }
+    output::line(if well { "all is well" } else { "not well" })
 }
 
 fn section(title: &str, rows: &ViewRows, columns: &[&str]) -> Result<(), CliError> {
@@ -120,6 +137,14 @@ fn section(title: &str, rows: &ViewRows, columns: &[&str]) -> Result<(), CliErro
     }
     output::line(&format!("\n{title}"))?;
     output::print(&output::view_table(rows, columns))
+}
+
+/// One that was taken out of the configuration is nobody's business any more.
+fn paused_accounts(loaded: &Loaded, mut paused: ViewRows) -> ViewRows {
+    let is_configured =
+        |name: &Value| loaded.settings.accounts.iter().any(|a| name == a.name.as_str());
+    paused.rows.retain(|row| row.first().is_some_and(is_configured));
+    paused
 }
 
 fn missed_objectives(exports: &ViewRows) -> Vec<String> {

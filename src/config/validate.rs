@@ -13,7 +13,7 @@ use super::{Fault, Report, Spot, sections, values};
 use crate::model::Name;
 use crate::retention::Policy;
 use crate::schedule::Schedule;
-use crate::settings::{Account, Auth, Export, Instance, Selection, Settings};
+use crate::settings::{Account, Auth, Export, Instance, Selection, Settings, foreign_region};
 
 /// The settings that `raw` asks for. Unless the report holds a problem, they are there. `metadata`
 /// is where the machine's metadata service answers.
@@ -290,6 +290,19 @@ fn unused(settings: &Settings, report: &mut Report) {
         let name = &account.name;
         if settings.instances.iter().all(|instance| instance.account != *name) {
             report.warn(format!("account {name} is not used by any instance"));
+        }
+    }
+    for instance in &settings.instances {
+        let account = settings.accounts.iter().find(|account| account.name == instance.account);
+        if let Some(Account { name, auth: Auth::Password { iam_endpoint, .. } }) = account
+            && let Some(region) = foreign_region(iam_endpoint, &instance.endpoint)
+        {
+            report.warn(format!(
+                "account {name} signs in at IAM of {region}, whose tokens are good in that region \
+                 only, but instance {} is elsewhere: use its own region's IAM, or the global one \
+                 (https://iam.myhuaweicloud.com)",
+                instance.name
+            ));
         }
     }
     for export in settings.exports.iter().filter(|export| export.policy.keeps_everything()) {

@@ -82,7 +82,7 @@ impl Breakers {
                 return self.answered(instance);
             }
             // Of this machine, or of the account's credential, which pauses by itself.
-            FailureClass::Local | FailureClass::Unauthorized => return,
+            FailureClass::Local | FailureClass::Unauthorized | FailureClass::Paused => return,
         }
         let breaker = self.instances.entry(instance.clone()).or_default();
         breaker.failures = breaker.failures.saturating_add(1);

@@ -116,6 +116,9 @@ async fn preflight(
     if let Err(failure) = shell.credential(&archive.instance).await {
         return Ok(Preflight::NotReady(failure));
     }
+    if let Some(failure) = is_rejected(shell, archive).await {
+        return Ok(Preflight::NotReady(failure));
+    }
     let id = archive.id;
     match shell.blocking(move |vault| vault.receive(id)).await {
         Ok(mut receiver) => {
@@ -137,6 +140,17 @@ async fn preflight(
         }
         Err(error) => of_vault(error, Effect::NotDone).map(Preflight::NotReady),
     }
+}
+
+/// After a pause of the account a harmless call tries the credential, not the one GET.
+async fn is_rejected(shell: &Shell, archive: &Archive) -> Option<Failure> {
+    let State::Ready(offer) = &archive.state else { return None };
+    let account = shell.roma.account_of(&archive.instance)?;
+    if !shell.accounts().is_on_trial(account) {
+        return None;
+    }
+    let asked = shell.roma.job(&archive.instance, &offer.job, shell.clock.now()).await;
+    shell.heard(&archive.instance, asked).err()
 }
 
 /// The package lies whole in staging although it was still to be fetched: no GET at all.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+mod accounts;
 mod agenda;
 mod assignment;
 mod breaker;
@@ -122,6 +123,9 @@ impl Engine {
         }
         self.to_plan = self.shell.catalog.to_plan().await?;
         let now = self.shell.clock.now();
+        for (account, until) in self.shell.catalog.paused_accounts().await? {
+            self.shell.accounts().restore(account, until, now);
+        }
         self.clock = ClockWatch::new(now);
         // What was written by a clock that ran ahead is not waited for.
         self.forget_far_moments(now);
@@ -213,8 +217,11 @@ impl Engine {
         let queued = self.to_plan.iter().filter(|run| self.waits_behind(run)).count();
         let mut words = vec![self.agenda.summary((self.to_plan.len() - queued, queued), next)];
         let breakers = self.shell.breakers();
-        let paused = breakers.paused(self.shell.clock.now());
-        words.extend(paused.into_iter().map(|name| format!("{name} paused")));
+        let now = self.shell.clock.now();
+        words.extend(breakers.paused(now).into_iter().map(|name| format!("{name} paused")));
+        let accounts = self.shell.accounts();
+        let paused = accounts.paused(now).into_iter();
+        words.extend(paused.map(|name| format!("account {name} paused")));
         words.join(", ")
     }
 
@@ -255,6 +262,7 @@ impl Engine {
         self.sweeps.clock_went_back(now);
         self.upkeep.clock_went_back(now);
         self.shell.breakers().clock_went_back(now);
+        self.shell.accounts().clock_went_back(now);
         self.plan_soon(now);
     }
 
@@ -269,6 +277,7 @@ impl Engine {
     /// Records what concerns no single archive.
     async fn record_notices(&mut self, now: Timestamp) -> Result<(), EngineError> {
         let mut notices = self.shell.breakers().take_notices();
+        notices.extend(self.shell.accounts().take_notices());
         notices.extend(self.clock.notice(self.shell.clock_offset_ms(), now));
         if notices.is_empty() {
             return Ok(());
@@ -364,6 +373,7 @@ impl Engine {
             self.sweeps.next(now),
             self.upkeep.next(now),
             self.shell.breakers().next_end(now),
+            self.shell.accounts().next_end(now),
             self.space.next_look(),
             self.unsettled.next(),
             Some(self.next_check),

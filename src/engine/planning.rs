@@ -40,6 +40,10 @@ pub(super) async fn run(
         None => Planning::Failed(format!("export `{}` is no longer configured", snapshot.export)),
     };
     let now = shell.clock.now();
+    let is_attempt = match &planning {
+        Planning::Postponed(failure, _) => failure.class != FailureClass::Paused,
+        _ => true,
+    };
     let later = match &planning {
         Planning::Postponed(_, not_before) => Some(*not_before),
         _ => None,
@@ -47,7 +51,7 @@ pub(super) async fn run(
     match shell.catalog.plan(snapshot.id, planning, now).await {
         Ok(archives) => Ok(match later {
             Some(not_before) => {
-                let attempts = snapshot.attempts + 1;
+                let attempts = snapshot.attempts + u32::from(is_attempt);
                 Planned::Later(UnplannedSnapshot { attempts, not_before, ..snapshot })
             }
             None => Planned::Done(archives),

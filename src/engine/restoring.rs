@@ -334,7 +334,8 @@ fn failed(
 /// When it is tried again; `None`: never, because it may have happened, or would help nothing.
 fn next_try(id: ArchiveId, attempts: &mut u32, failure: &Failure, pace: Pace) -> Option<Duration> {
     match (failure.effect, failure.class) {
-        (Effect::Unknown, _) | (_, FailureClass::Permanent | FailureClass::Gone) => None,
+        (Effect::Unknown, _)
+        | (_, FailureClass::Permanent | FailureClass::Gone | FailureClass::Paused) => None,
         // Waiting for one's turn is no failed attempt.
         (_, FailureClass::Busy) => Some(pace.poll_interval_max),
         // A new token is fetched once.

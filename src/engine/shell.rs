@@ -8,16 +8,17 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::accounts::Accounts;
 use super::breaker::Breakers;
 use super::clockwatch;
 use super::failure::EngineError;
 use crate::catalog::{Catalog, CatalogError, Change, Sequel};
 use crate::clock::Clock;
 use crate::lifecycle::{
-    Archive, Event, Failure, Present, State, after_failure, replacement_generation,
+    Archive, Event, Failure, FailureClass, Present, State, after_failure, replacement_generation,
 };
 use crate::model::{Name, story};
-use crate::roma::{Roma, RomaError};
+use crate::roma::{Call, Roma, RomaError};
 use crate::settings::{Limits, Pack};
 use crate::vault::Vault;
 
@@ -49,9 +50,12 @@ pub struct Shell {
     pub health: Health,
 }
 
-/// What calls tell about their instances.
+/// What calls tell about their instances and accounts.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<Breakers>);
+pub struct Health {
+    breakers: Mutex<Breakers>,
+    accounts: Mutex<Accounts>,
+}
 
 /// The archives that a step has changed or opened, as they are now.
 pub(super) type Changed = Result<Vec<Archive>, EngineError>;
@@ -60,10 +64,15 @@ impl Shell {
     /// Never held across an await.
     pub(super) fn breakers(&self) -> MutexGuard<'_, Breakers> {
         // Counters are right wherever a thread died.
-        self.health.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.breakers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of what the result of a call says about its instance.
+    /// Never held across an await.
+    pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
+        self.health.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what the result of a call says about its instance and its account.
     pub(super) fn heard<T>(
         &self,
         instance: &Name,
@@ -72,6 +81,9 @@ impl Shell {
         match result {
             Ok(value) => {
                 self.breakers().answered(instance);
+                if let Some(account) = self.roma.account_of(instance) {
+                    self.accounts().answered(account, self.clock.now());
+                }
                 Ok(value)
             }
             Err(error) => Err(self.blame(instance, error)),
@@ -80,8 +92,23 @@ impl Shell {
 
     /// Takes note of a call that failed.
     pub(super) fn blame(&self, instance: &Name, error: RomaError) -> Failure {
+        let now = self.clock.now();
+        let (rejected_until, call) = (error.account_paused_until, error.call);
         let failure = error.into_failure();
-        self.breakers().failed(instance, &failure, self.clock.now());
+        self.breakers().failed(instance, &failure, now);
+        if let Some(account) = self.roma.account_of(instance) {
+            let mut accounts = self.accounts();
+            // Of IAM's answers only a refusal says something: the others come before the call.
+            let is_answer = !matches!(call, Call::Token | Call::Metadata);
+            match (rejected_until, failure.class) {
+                (Some(until), _) => accounts.rejected(account, until, &failure.message),
+                (None, FailureClass::Throttled) => accounts.throttled(account, &failure, now),
+                (None, FailureClass::Busy | FailureClass::Gone) if is_answer => {
+                    accounts.answered(account, now);
+                }
+                (None, _) => {}
+            }
+        }
         failure
     }
 

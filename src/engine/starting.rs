@@ -2,9 +2,12 @@
 //! is due; it must never wait for any of it, and never start what a paused instance, a busy account
 //! or a doubtful clock forbids.
 
+use std::collections::HashMap;
+
 use tokio::task::AbortHandle;
 
 use super::assignment::account_is_free;
+use super::shell::Shell;
 use super::task::{Finished, Running, Task};
 use super::{Engine, planning, step, sweep};
 use crate::catalog::UnplannedSnapshot;
@@ -21,13 +24,11 @@ const PLANNINGS: usize = 4;
 impl Engine {
     pub(super) fn start_plannings(&mut self, now: Timestamp) {
         while self.has_room() {
-            let breakers = self.shell.breakers();
             let may_start = |s: &UnplannedSnapshot| {
-                s.not_before <= now && breakers.allows(&s.instance, now) && !self.waits_behind(s)
+                s.not_before <= now && self.may_call(&s.instance, now) && !self.waits_behind(s)
             };
             let instances = self.assignment.accounts.len();
             let next = next_to_plan(&self.to_plan, &self.running, instances, may_start);
-            drop(breakers);
             let Some(place) = next else { return };
             let snapshot = self.to_plan.swap_remove(place);
             let export = self
@@ -112,9 +113,9 @@ impl Engine {
         let offset = self.shell.clock_offset_ms();
         // Room that is short is no matter of time.
         let may_purge = self.space.is_short() || self.clock.is_trusted(offset, now);
-        let breakers = self.shell.breakers();
+        let shell = &self.shell;
         self.agenda.take_due(step, now, |agenda, instance| {
-            let allowed = || breakers.allows(instance, now);
+            let allowed = || may_call(shell, accounts, running, instance, now);
             match step {
                 Step::Purge if !may_purge => None,
                 Step::Pack | Step::Purge | Step::Delete => Some(0),
@@ -128,6 +129,10 @@ impl Engine {
                 Step::Poll | Step::Download | Step::Request => None,
             }
         })
+    }
+
+    fn may_call(&self, instance: &Name, now: Timestamp) -> bool {
+        may_call(&self.shell, &self.assignment.accounts, &self.running, instance, now)
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -156,6 +161,22 @@ impl Engine {
     }
 }
 
+/// Whether neither the instance nor its account is held back.
+fn may_call(
+    shell: &Shell,
+    accounts: &HashMap<Name, Name>,
+    running: &Running,
+    instance: &Name,
+    now: Timestamp,
+) -> bool {
+    let Some(account) = accounts.get(instance) else {
+        return shell.breakers().allows(instance, now);
+    };
+    let calls =
+        || running.count(|task| task.calls().is_some_and(|of| accounts.get(of) == Some(account)));
+    shell.breakers().allows(instance, now) && shell.accounts().allows(account, calls, now)
+}
+
 /// The place of the snapshot whose scope is to be read next: of the instance with the fewest such
 /// calls under way, so that one that answers slowly does not hold up the runs of the others.
 fn next_to_plan(
@@ -172,9 +193,10 @@ fn next_to_plan(
     let candidates = to_plan.iter().enumerate().filter(|(_, snapshot)| may_start(snapshot));
     let ranked = candidates.filter_map(|(place, snapshot)| {
         let share = running.share(is_planning, &snapshot.instance, (free, PLANNINGS), instances);
-        Some((share?, place))
+        // Whoever was tried the longest ago: one that fails again and again is not the only one.
+        Some((share?, snapshot.not_before, place))
     });
-    ranked.min().map(|(_, place)| place)
+    ranked.min().map(|(.., place)| place)
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl Archive {
             | Event::PackPostponed { failure, not_before }
             | Event::DeletionPostponed { failure, not_before } => {
                 // Waiting for one's turn at ROMA is no failed attempt.
-                next.attempts += u32::from(failure.class != FailureClass::Busy);
+                next.attempts += u32::from(!failure.class.is_waiting());
                 next.not_before = *not_before;
                 let since = busy_since(event).map(|since| format!("waits since {since}: "));
                 let mut words = since.unwrap_or_default();

@@ -16,12 +16,22 @@ pub enum FailureClass {
     /// The credential was refused. One renewal, then a pause: repeated refusals lock the user or
     /// the key (contract 6.1, 6.2).
     Unauthorized,
+    /// The account pauses, because its credential was rejected: nothing was asked, which is no
+    /// attempt.
+    Paused,
     /// It will not work until somebody changes something.
     Permanent,
     /// ROMA says that the thing asked for no longer exists.
     Gone,
     /// This machine is not ready: no space, no permission. The package waits at ROMA meanwhile.
     Local,
+}
+
+impl FailureClass {
+    /// Waiting for one's turn, which is no failed attempt.
+    pub const fn is_waiting(self) -> bool {
+        matches!(self, Self::Busy | Self::Paused)
+    }
 }
 
 /// Could the effect have happened in spite of the failure?

@@ -14,6 +14,11 @@ pub enum Notice {
     InstancePaused { instance: Name, failures: u32, until: Timestamp, message: String },
     /// An instance that was paused answers again.
     InstanceResumed { instance: Name },
+    /// The credential of an account was rejected, or it asked too often: nothing is sent for any of
+    /// its instances until `until`.
+    AccountPaused { account: Name, until: Timestamp, reason: String },
+    /// A call of an account that was paused was accepted.
+    AccountResumed { account: Name },
     /// Our clock differs from ROMA's: nothing is deleted, and nothing given up, by its word.
     ClockDoubted { message: String },
     /// Our clock agrees with ROMA's again.
@@ -34,6 +39,8 @@ impl Notice {
         match self {
             Self::InstancePaused { .. } => "instance_paused",
             Self::InstanceResumed { .. } => "instance_resumed",
+            Self::AccountPaused { .. } => "account_paused",
+            Self::AccountResumed { .. } => "account_resumed",
             Self::ClockDoubted { .. } => "clock_doubted",
             Self::ClockTrusted => "clock_trusted",
             Self::SpaceShort { .. } => "space_short",

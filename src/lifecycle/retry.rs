@@ -105,6 +105,9 @@ pub fn after_failure(
                 let not_before = not_before.max(now.plus(busy_pause(now.since(busy_since))));
                 Event::RequestPostponed { failure, not_before, busy_since: Some(busy_since) }
             }
+            (_, FailureClass::Paused) => {
+                Event::RequestPostponed { failure, not_before, busy_since: None }
+            }
             _ if exhausted(REQUEST_ATTEMPTS) => {
                 Event::RequestRefused { cause: FailureCause::AttemptsExhausted, failure }
             }
@@ -185,7 +188,7 @@ pub fn planning_retry(
     failure: &Failure,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let again = attempts + 1 < REQUEST_ATTEMPTS;
+    let again = attempts + 1 < REQUEST_ATTEMPTS || failure.class == FailureClass::Paused;
     // Numbers of runs and of archives are small alike: they must not move in step.
     let seed = mix(mix(run.0.unsigned_abs()));
     again.then(|| now.plus(delay(seed, attempts, failure)))
@@ -199,6 +202,8 @@ fn busy_pause(so_far: Duration) -> Duration {
 fn delay(seed: u64, attempts: u32, failure: &Failure) -> Duration {
     let own = match failure.class {
         FailureClass::Busy => BUSY_PAUSES.0,
+        // The pause says itself when it ends.
+        FailureClass::Paused => BACKOFF_BASE,
         // The first refusal may be an expired token: the next attempt brings a new one.
         FailureClass::Unauthorized if attempts == 0 => Duration::ZERO,
         FailureClass::Unauthorized => UNAUTHORIZED_PAUSE,

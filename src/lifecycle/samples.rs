@@ -15,9 +15,10 @@ use crate::model::{
 };
 
 /// Every class there is.
-pub(super) const CLASSES: [FailureClass; 7] = [
+pub(super) const CLASSES: [FailureClass; 8] = [
     FailureClass::Transient,
     FailureClass::Busy,
+    FailureClass::Paused,
     FailureClass::Throttled,
     FailureClass::Unauthorized,
     FailureClass::Permanent,

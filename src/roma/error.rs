@@ -3,7 +3,7 @@
 //! with different statuses.
 
 use crate::lifecycle::{Effect, Failure, FailureClass};
-use crate::model::story;
+use crate::model::{Timestamp, story};
 
 /// Which call failed; the same answer means different things to different calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct RomaError {
     pub status: Option<u16>,
     /// Its error code, when it had one.
     pub code: Option<ErrorCode>,
+    /// The account pauses until then: its credential was rejected.
+    pub account_paused_until: Option<Timestamp>,
     /// The cause below, when there is one.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -78,6 +80,7 @@ impl RomaError {
             retry_after_ms: None,
             status: None,
             code: None,
+            account_paused_until: None,
             source: None,
         }
     }

@@ -320,6 +320,7 @@ fn target() -> Target {
     Target {
         name: "prod".parse().unwrap(),
         clock: super::answer::ServerClock::default(),
+        account: "ops".parse().unwrap(),
         session: std::sync::Arc::new(Session::new(&account, 1, reqwest::Client::new())),
         endpoint: "https://roma.example:8443".parse().unwrap(),
         project_id: "project".to_owned(),

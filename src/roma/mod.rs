@@ -85,6 +85,7 @@ pub struct Roma {
 struct Target {
     name: Name,
     clock: ServerClock,
+    account: Name,
     session: Arc<Session>,
     endpoint: Url,
     project_id: String,
@@ -121,6 +122,7 @@ impl Roma {
                 Target {
                     name: instance.name.clone(),
                     clock: ServerClock::default(),
+                    account: instance.account.clone(),
                     session: session.clone(),
                     endpoint: instance.endpoint.clone(),
                     project_id: instance.project_id.clone(),
@@ -139,6 +141,11 @@ impl Roma {
             max_package_bytes: limits.max_package_bytes,
             instances: targets,
         })
+    }
+
+    /// The account that an instance is asked as.
+    pub fn account_of(&self, instance: &Name) -> Option<&Name> {
+        self.instances.get(instance).map(|target| &target.account)
     }
 
     /// How far the clock of each instance is ahead of ours, as its last answer said.
@@ -262,7 +269,10 @@ impl Roma {
         if error.class == FailureClass::Unauthorized {
             let skew = target.clock.offset().map(|offset| offset.millis);
             error.message.push_str(&lease.credential.doubt_of_clock(skew));
-            target.session.refused(&lease, &target.name, &error.message, now).await;
+            error.message.push_str(&target.session.doubt_of_region(&target.endpoint));
+            let said = &error.message;
+            error.account_paused_until =
+                target.session.refused(&lease, &target.name, said, now).await;
         }
         Err(error)
     }

@@ -4,13 +4,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use url::Url;
+
 use super::agency::Metadata;
 use super::credential::Credential;
 use super::error::RomaError;
 use super::signin::{self, Held};
-use super::standing::Standing;
+use super::standing::{Refused, Standing};
 use crate::model::{Name, Timestamp, story};
-use crate::settings::{Account, Auth};
+use crate::settings::{Account, Auth, foreign_region};
 
 /// One account's way to sign in, and what it holds at the moment.
 pub(super) struct Session {
@@ -93,8 +95,8 @@ impl Session {
                     held.renew_later(now);
                     return Ok(held.credential.clone());
                 }
-                self.standing().sign_in_failed(&error, now);
-                return Err(error);
+                let until = self.standing().sign_in_failed(&error, now);
+                return Err(RomaError { account_paused_until: until, ..error });
             }
         };
         let credential = obtained.credential.clone();
@@ -109,23 +111,37 @@ impl Session {
     }
 
     /// `instance` refused what it was sent: its next request brings something new. Should that be
-    /// refused as well, then a new one is no help, and nothing is sent for a while.
+    /// refused as well, then a new one is no help, and nothing is sent for a while: the answer is
+    /// until when, if that is so for the whole account.
     pub(super) async fn refused(
         &self,
         lease: &Lease,
         instance: &Name,
         message: &str,
         now: Timestamp,
-    ) {
+    ) -> Option<Timestamp> {
         let mut purse = self.purse.lock().await;
         let held = &mut purse.held;
         // Another step may have renewed it meanwhile.
         if !held.as_ref().is_some_and(|held| held.credential.is_same(&lease.credential)) {
-            return;
+            return None;
         }
-        if self.standing().refused(instance, &lease.credential, message, now) {
+        let refused = self.standing().refused(instance, &lease.credential, message, now);
+        if refused != Refused::Elsewhere {
             *held = None;
         }
+        match refused {
+            Refused::AccountPaused(until) => Some(until),
+            Refused::Renew | Refused::Elsewhere => None,
+        }
+    }
+
+    /// Why a refusal may be that of a token from another region.
+    pub(super) fn doubt_of_region(&self, endpoint: &Url) -> String {
+        let Auth::Password { iam_endpoint, .. } = &self.auth else { return String::new() };
+        foreign_region(iam_endpoint, endpoint).map_or(String::new(), |region| {
+            format!(" (the token is from IAM of {region}, and good in that region only)")
+        })
     }
 
     /// `instance` accepted what it was sent.

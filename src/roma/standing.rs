@@ -50,7 +50,6 @@ impl Term {
 #[derive(Clone)]
 struct Pause {
     term: Term,
-    class: FailureClass,
     message: String,
 }
 
@@ -61,7 +60,7 @@ impl Pause {
         let left = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
         RomaError {
             retry_after_ms: Some(left),
-            ..RomaError::new(Call::Token, self.class, Effect::NotDone, message)
+            ..RomaError::new(Call::Token, FailureClass::Paused, Effect::NotDone, message)
         }
     }
 }
@@ -78,6 +77,17 @@ enum Doubt {
     Renewed(Refusal),
     /// It refused that one too, or there is no other.
     Paused(Refusal, Pause),
+}
+
+/// What a refusal means for what was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It must not be used any more, and another one is to be tried.
+    Renew,
+    /// It must not be used any more, and nothing is tried until then.
+    AccountPaused(Timestamp),
+    /// Other instances go on with it.
+    Elsewhere,
 }
 
 /// How an account stands with IAM and with its instances.
@@ -112,7 +122,8 @@ impl Standing {
     ) -> Result<Option<Credential>, RomaError> {
         if let Some(pause) = &self.pause {
             if pause.term.holds(now) {
-                return Err(pause.as_error(now));
+                let until = Some(pause.term.until());
+                return Err(RomaError { account_paused_until: until, ..pause.as_error(now) });
             }
             self.pause = None;
         }
@@ -146,27 +157,28 @@ impl Standing {
     }
 
     /// `instance` refused a credential. The answer is whether it must not be used any more, by
-    /// nobody: it is renewed, or the account pauses.
+    /// nobody: it is renewed, or the account pauses until then.
     pub(super) fn refused(
         &mut self,
         instance: &Name,
         credential: &Credential,
         message: &str,
         now: Timestamp,
-    ) -> bool {
+    ) -> Refused {
         self.accepted.remove(instance);
         self.refusals = self.refusals.saturating_add(1);
         let refusal = Refusal { credential: credential.clone(), message: message.to_owned() };
         match self.doubts.get(instance) {
             // The refusal that comes first is the one that counts.
-            Some(Doubt::Paused(..)) => false,
+            Some(Doubt::Paused(..)) => Refused::Elsewhere,
             None if !self.on_trial => {
                 self.doubts.insert(instance.clone(), Doubt::Renewed(refusal));
-                true
+                Refused::Renew
             }
             None | Some(Doubt::Renewed(_)) => {
                 let message = format!("ROMA refuses a credential just renewed: {message}");
-                self.begin_pause(instance, refusal, &message, now).1
+                let error = self.begin_pause(instance, refusal, &message, now);
+                error.account_paused_until.map_or(Refused::Elsewhere, Refused::AccountPaused)
             }
         }
     }
@@ -183,7 +195,7 @@ impl Standing {
         match self.doubts.remove(instance) {
             Some(Doubt::Renewed(refusal)) if refusal.credential.is_same(credential) => {
                 let message = format!("ROMA refused {what} ({})", refusal.message);
-                Err(self.begin_pause(instance, refusal, &message, now).0)
+                Err(self.begin_pause(instance, refusal, &message, now))
             }
             Some(doubt) => {
                 self.doubts.insert(instance.clone(), doubt);
@@ -198,44 +210,44 @@ impl Standing {
         self.pause = None;
     }
 
-    /// It gave none; what that means for all other steps of the account. Mostly nothing.
-    pub(super) fn sign_in_failed(&mut self, error: &RomaError, now: Timestamp) {
+    /// It gave none; until when the account pauses for that, if it does.
+    pub(super) fn sign_in_failed(
+        &mut self,
+        error: &RomaError,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let wished = error.retry_after_ms.map(Duration::from_millis);
         let span = match error.class {
             FailureClass::Unauthorized | FailureClass::Permanent => Some(PAUSE),
             FailureClass::Throttled => wished.map(|wished| wished.min(LONGEST_PAUSE)),
             _ => None,
         };
-        self.pause = span.map(|span| Pause {
-            term: Term { from: now, span },
-            class: error.class,
-            message: error.message.clone(),
-        });
+        self.pause = span
+            .map(|span| Pause { term: Term { from: now, span }, message: error.message.clone() });
+        self.pause.as_ref().map(|pause| pause.term.until())
     }
 
-    /// Pauses the instance, and with it the account unless others accept what it refused. The
-    /// answer is the error, and whether it is the account.
+    /// Pauses the instance, and with it the account unless others accept what it refused.
     fn begin_pause(
         &mut self,
         instance: &Name,
         refusal: Refusal,
         message: &str,
         now: Timestamp,
-    ) -> (RomaError, bool) {
+    ) -> RomaError {
         let accepted = self.accepted.values().any(|other| other.is_same(&refusal.credential));
         let is_whole = !accepted || self.refusals >= MANY;
-        let class = FailureClass::Unauthorized;
-        let pause =
-            |span| Pause { term: Term { from: now, span }, class, message: message.to_owned() };
+        let pause = |span| Pause { term: Term { from: now, span }, message: message.to_owned() };
         if is_whole {
             self.pause = Some(pause(PAUSE));
             self.on_trial = true;
         }
         let alone = !is_whole || self.instances <= 1;
         let own = pause(if alone { PAUSE } else { PAUSE + OTHERS_FIRST });
-        let error = own.as_error(now);
+        let account_paused_until = is_whole.then(|| now.plus(PAUSE));
+        let error = RomaError { account_paused_until, ..own.as_error(now) };
         self.doubts.insert(instance.clone(), Doubt::Paused(refusal, own));
-        (error, is_whole)
+        error
     }
 }
 
@@ -268,9 +280,11 @@ mod tests {
     #[test]
     fn a_credential_that_nobody_accepts_pauses_the_account() {
         let mut standing = Standing::new(2);
-        assert!(standing.refused(&name("a"), &keys("1"), "no", at(0)), "it is renewed");
+        let refused = standing.refused(&name("a"), &keys("1"), "no", at(0));
+        assert_eq!(refused, Refused::Renew);
         assert!(!is_paused(&mut standing, "a", at(0)));
-        assert!(standing.refused(&name("a"), &keys("2"), "no", at(1)), "nobody may use it");
+        let refused = standing.refused(&name("a"), &keys("2"), "no", at(1));
+        assert_eq!(refused, Refused::AccountPaused(at(331)));
         for instance in ["a", "b"] {
             assert!(is_paused(&mut standing, instance, at(330)), "{instance}");
         }
@@ -278,7 +292,8 @@ mod tests {
         assert!(is_paused(&mut standing, "a", at(331)));
         assert!(!is_paused(&mut standing, "b", at(331)));
         assert!(standing.needs_trial(&keys("3")));
-        assert!(standing.refused(&name("b"), &keys("3"), "no", at(332)));
+        let refused = standing.refused(&name("b"), &keys("3"), "no", at(332));
+        assert_eq!(refused, Refused::AccountPaused(at(662)));
         assert!(is_paused(&mut standing, "b", at(600)));
     }
 
@@ -286,9 +301,10 @@ mod tests {
     fn an_instance_that_refuses_what_another_accepts_pauses_alone() {
         let mut standing = Standing::new(2);
         standing.accepted(&name("well"), &keys("1"));
-        assert!(standing.refused(&name("sick"), &keys("1"), "no", at(0)));
+        assert_eq!(standing.refused(&name("sick"), &keys("1"), "no", at(0)), Refused::Renew);
         standing.accepted(&name("well"), &keys("2"));
-        assert!(!standing.refused(&name("sick"), &keys("2"), "no", at(1)), "the other uses it");
+        let refused = standing.refused(&name("sick"), &keys("2"), "no", at(1));
+        assert_eq!(refused, Refused::Elsewhere);
         assert!(is_paused(&mut standing, "sick", at(330)));
         assert!(!is_paused(&mut standing, "well", at(2)));
         let refused = standing.check(&name("sick"), true, at(331)).unwrap().unwrap();

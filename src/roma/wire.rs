@@ -208,6 +208,9 @@ pub fn short_body(body: &[u8]) -> ShortBody {
 
 /// What is asked of IAM for a token (contract 6.1). The password appears nowhere else.
 pub(super) fn token_request(user: &str, domain: &str, project: &str, password: &str) -> Value {
+    // Ids are 32 hexadecimal digits; names begin with a region, which has a hyphen.
+    let is_id = project.len() == 32 && project.bytes().all(|b| b.is_ascii_hexdigit());
+    let key = if is_id { "id" } else { "name" };
     json!({ "auth": {
         "identity": {
             "methods": ["password"],
@@ -215,7 +218,7 @@ pub(super) fn token_request(user: &str, domain: &str, project: &str, password: &
                 "name": user, "password": password, "domain": { "name": domain },
             } },
         },
-        "scope": { "project": { "name": project } },
+        "scope": { "project": { key: project } },
     } })
 }
 
@@ -328,6 +331,17 @@ mod tests {
             assert_eq!(short_body(package.as_bytes()), ShortBody::Package, "{package}");
         }
         assert_eq!(short_body(b" <!DOCTYPE html><p>"), ShortBody::WebPage);
+    }
+
+    #[test]
+    fn a_token_is_asked_for_a_project_by_name_or_by_id() {
+        let scope = |project| token_request("u", "d", project, "p")["auth"]["scope"].clone();
+        assert_eq!(
+            scope("ap-southeast-1_sub"),
+            json!({ "project": { "name": "ap-southeast-1_sub" } })
+        );
+        let id = "0605768a3300d5762f82c0180692f7e0";
+        assert_eq!(scope(id), json!({ "project": { "id": id } }));
     }
 
     #[test]

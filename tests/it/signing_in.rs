@@ -15,6 +15,7 @@ use crate::support::stage::Stage;
 use crate::support::world::{START, Setup, SignIn, World, auth, name};
 
 mod agency;
+mod pauses;
 
 const MINUTE: Duration = Duration::from_mins(1);
 

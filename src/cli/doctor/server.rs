@@ -106,6 +106,10 @@ async fn reads(
     let name = &instance.name;
     if let Auth::Password { iam_endpoint, project, .. } = &account.auth {
         match roma.projects(name, (iam_endpoint, project), now()).await {
+            // It is named by its id, and IAM looks for names.
+            Ok(_) if *project == instance.project_id => {
+                tell(Check::well(&*subject, format!("the project is {project}")))?;
+            }
             Ok(ids) => tell(project_check(&subject, instance, project, &ids))?,
             Err(error) => tell(failed(subject.clone(), error, "look at iam_endpoint"))?,
         }
@@ -137,6 +141,10 @@ async fn reads(
 }
 
 fn project_check(subject: &str, instance: &Instance, project: &str, ids: &[String]) -> Check {
+    if ids.contains(&instance.project_id) && ids.len() > 1 {
+        let found = format!("IAM shows {} projects of the name {project}", ids.len());
+        return Check::doubtful(subject, found, "write the project's id in the place of its name");
+    }
     if ids.contains(&instance.project_id) {
         return Check::well(subject, format!("project {project} is {}", instance.project_id));
     }

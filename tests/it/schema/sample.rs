@@ -210,7 +210,24 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
         kept_as: "quarantine/foreign-notes.txt".to_owned(),
         message: "it is none of ours".to_owned(),
     };
-    let notices = vec![paused, resumed, doubted, Notice::ClockTrusted, short, restored, moved];
+    let account = name("ops");
+    let rejected = Notice::AccountPaused {
+        account: account.clone(),
+        until: at(),
+        reason: "the server answered 401".to_owned(),
+    };
+    let accepted = Notice::AccountResumed { account };
+    let notices = vec![
+        rejected,
+        accepted,
+        paused,
+        resumed,
+        doubted,
+        Notice::ClockTrusted,
+        short,
+        restored,
+        moved,
+    ];
     sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {
         id: SnapshotId(id),

@@ -200,10 +200,12 @@ async fn a_machine_without_an_agency_is_told_so_and_asks_rarely() {
             world.simulator.world().script_always(Endpoint::SecurityKey, fault);
         }
         let (roma, prod, start) = (client(&world), name("prod"), world.now());
+        let first = roma.ready_credential(&prod, start).await.unwrap_err();
+        assert_eq!(first.class, FailureClass::Permanent);
         for seconds in 0..330 {
             let now = start.plus(Duration::from_secs(seconds));
             let error = roma.ready_credential(&prod, now).await.unwrap_err();
-            assert_eq!(error.class, FailureClass::Permanent);
+            assert_eq!(error.class, FailureClass::Paused);
             let told = error.to_string();
             assert!(told.contains("give this machine an agency"), "{told}");
         }

@@ -112,7 +112,8 @@ async fn any_refusal_of_iam_pauses_the_account() {
         for minutes in 0..5 {
             let now = start.plus(minutes * MINUTE);
             let error = roma.ready_credential(&prod, now).await.unwrap_err();
-            assert_eq!(error.class, first.class, "{code}");
+            assert_eq!(error.class, FailureClass::Paused, "{code}");
+            assert_ne!(first.class, FailureClass::Paused, "{code}");
             let left = Duration::from_millis(error.retry_after_ms.unwrap());
             assert_eq!(now.plus(left), start.plus(PAUSE), "{code}");
         }
@@ -127,7 +128,7 @@ async fn any_refusal_of_iam_pauses_the_account() {
         roma.ready_credential(&prod, start).await.unwrap_err();
         let before = count(&world, Endpoint::Token);
         let error = roma.ready_credential(&prod, start.plus(pause / 2)).await.unwrap_err();
-        assert_eq!(error.class, FailureClass::Throttled);
+        assert_eq!(error.class, FailureClass::Paused);
         assert_eq!(count(&world, Endpoint::Token), before, "{wish}");
         roma.ready_credential(&prod, start.plus(pause)).await.unwrap();
     }
