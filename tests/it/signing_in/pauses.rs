@@ -27,12 +27,11 @@ async fn what_waits_for_a_pause_uses_up_no_attempt() {
         let job = world.job(JobState::Ready, ContentSpec::Assets);
         world.watch(&job.job_id).await;
     }
-    for _ in 0..3 {
-        world.export().await;
-    }
-    world.live_through(4 * 60 * MINUTE).await;
+    world.export().await;
+    // Fewer probes than the attempts of the run, which makes them all.
+    world.live_through(100 * MINUTE).await;
     let probes = count(&world, Endpoint::Apps, 401) + count(&world, Endpoint::Job, 401);
-    assert!((35..=50).contains(&probes), "{probes}: one in five minutes and a half");
+    assert!((15..=19).contains(&probes), "{probes}: one in five minutes and a half");
     let pauses = world.column(PAUSES).await;
     assert!(pauses.iter().all(|event| event == "account_paused"), "{pauses:?}");
     assert!(pauses.len() as u64 >= probes - 1, "{} pauses, {probes} probes", pauses.len());
@@ -49,7 +48,7 @@ async fn what_waits_for_a_pause_uses_up_no_attempt() {
     assert_eq!(world.column(reason).await, ["ops: 1"]);
     world.put_secret("secret-key", defaults::SECRET_KEY);
     world.settle().await;
-    assert_eq!(world.states().await, vec!["stored"; 33]);
+    assert_eq!(world.states().await, vec!["stored"; 31]);
     assert_eq!(world.column(PAUSES).await.last().unwrap(), "account_resumed");
     world.check_oracle().await;
 }
