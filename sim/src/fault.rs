@@ -239,6 +239,12 @@ impl Fault {
     pub fn status(code: u16) -> Fault {
         Fault::Status { code, error_code: None, body: None, retry_after: None, content_type: None }
     }
+
+    /// The same with this `error_code`, spelt as it stands here.
+    pub fn refusal(code: u16, error_code: &str) -> Fault {
+        let error_code = Some(error_code.to_owned());
+        Fault::Status { code, error_code, body: None, retry_after: None, content_type: None }
+    }
 }
 
 /// The faults that wait for their request.

@@ -109,13 +109,7 @@ fn each_thing_that_is_wrong_is_named_with_its_remedy() {
 #[test]
 fn rights_and_servers_that_fail_are_told_apart() {
     let stage = stage();
-    let refused = |error_code: &str| Fault::Status {
-        code: 400,
-        error_code: Some(error_code.to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    };
+    let refused = |error_code: &str| Fault::refusal(400, error_code);
     {
         let mut world = stage.simulator.world();
         world.script_always(Endpoint::Apps, refused("ROMA.1006"));

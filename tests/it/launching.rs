@@ -56,13 +56,7 @@ async fn another_running_job_is_a_wait_and_no_failure() {
     {
         let mut server = world.simulator.world();
         for _ in 0..30 {
-            let busy = Fault::Status {
-                code: 400,
-                error_code: Some("ROMA.00010012".to_owned()),
-                body: None,
-                retry_after: None,
-                content_type: None,
-            };
+            let busy = Fault::refusal(400, "ROMA.00010012");
             server.script(Endpoint::Export, busy);
         }
     }
@@ -134,13 +128,7 @@ async fn losses_are_made_good_only_so_often() {
 #[tokio::test]
 async fn a_refused_request_fails_visibly_and_is_not_repeated() {
     let mut world = World::new(Setup::default()).await;
-    let refused = Fault::Status {
-        code: 400,
-        error_code: Some("ROMA.1006".to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    };
+    let refused = Fault::refusal(400, "ROMA.1006");
     world.simulator.world().script(Endpoint::Export, refused);
     world.export().await;
     world.settle().await;

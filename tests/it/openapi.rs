@@ -6,7 +6,6 @@ mod contract;
 use std::collections::BTreeSet;
 
 use roma_sim::knobs::{CodeStyle, SecondGet, Vintage};
-use roma_sim::world::InstanceSpec;
 use roma_sim::{ContentSpec, Effect, Endpoint, Fault, JobState, Knobs, UnauthorizedKind, defaults};
 
 use crate::support::relay::{Exchange, Message, Relay};
@@ -43,13 +42,7 @@ fn stage(knobs: Knobs) -> (Stage, Relay) {
         .replace(&stage.simulator.url(), "URL")
         .replace("URL", relay.url());
     std::fs::write(&stage.config, text).unwrap();
-    stage.simulator.world().add_instance(InstanceSpec {
-        project_id: defaults::PROJECT_ID.to_owned(),
-        instance_id: TARGET.to_owned(),
-        name: "dr".to_owned(),
-        apps: 0,
-        tasks: 0,
-    });
+    stage.add_empty_instance(TARGET, "dr");
     (stage, relay)
 }
 
@@ -71,16 +64,6 @@ fn whole_life(stage: &mut Stage) {
     }
 }
 
-fn refused(code: u16, error_code: &str) -> Fault {
-    Fault::Status {
-        code,
-        error_code: Some(error_code.to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    }
-}
-
 /// What the document describes besides success, and what it leaves open. A token is refused once: a
 /// second time in a row, and the account would rest for minutes.
 fn refusals(stage: &Stage, unauthorized: Endpoint) {
@@ -91,8 +74,8 @@ fn refusals(stage: &Stage, unauthorized: Endpoint) {
     for endpoint in [Endpoint::Export, Endpoint::Job, Endpoint::Download] {
         world.script(endpoint, throttle());
     }
-    world.script(Endpoint::Export, refused(400, "ROMA.10012"));
-    world.script(Endpoint::Job, refused(500, "ROMA.11000"));
+    world.script(Endpoint::Export, Fault::refusal(400, "ROMA.10012"));
+    world.script(Endpoint::Job, Fault::refusal(500, "ROMA.11000"));
     world.script(Endpoint::Job, Fault::BadGateway { code: 502, effect: Effect::Before });
     world.script(Endpoint::Download, Fault::CloseBeforeHead { effect: Effect::After });
     world.script(Endpoint::Token, Fault::status(503));

@@ -118,13 +118,7 @@ async fn a_lost_watched_job_is_asked_about_once_more_when_a_person_says_so() {
     let job = world.job(JobState::Ready, ContentSpec::Assets);
     // A proxy that answers for the server, for as long as it takes.
     for _ in 0..3 {
-        let unknown = Fault::Status {
-            code: 404,
-            error_code: Some("ROMA.00000101".to_owned()),
-            body: None,
-            retry_after: None,
-            content_type: None,
-        };
+        let unknown = Fault::refusal(404, "ROMA.00000101");
         world.simulator.world().script(Endpoint::Job, unknown);
     }
     world.watch(&job.job_id).await;
@@ -145,13 +139,7 @@ async fn a_lost_watched_job_is_asked_about_once_more_when_a_person_says_so() {
 async fn a_lost_part_that_was_made_good_can_be_watched_all_the_same() {
     let mut world = World::new(Setup::default()).await;
     for _ in 0..3 {
-        let unknown = Fault::Status {
-            code: 404,
-            error_code: Some("ROMA.00000101".to_owned()),
-            body: None,
-            retry_after: None,
-            content_type: None,
-        };
+        let unknown = Fault::refusal(404, "ROMA.00000101");
         world.simulator.world().script(Endpoint::Job, unknown);
     }
     world.export().await;

@@ -2,7 +2,6 @@
 
 use std::process::Output;
 
-use roma_sim::world::InstanceSpec;
 use roma_sim::{ContentSpec, Effect, Endpoint, Fault, JobState, Knobs, defaults};
 use serde_json::Value;
 
@@ -27,13 +26,7 @@ fn stage(knobs: Knobs) -> Stage {
     let stage = Stage::new(knobs, &more);
     let text = std::fs::read_to_string(&stage.config).unwrap();
     std::fs::write(&stage.config, text.replace("URL", &stage.simulator.url())).unwrap();
-    stage.simulator.world().add_instance(InstanceSpec {
-        project_id: defaults::PROJECT_ID.to_owned(),
-        instance_id: TARGET.to_owned(),
-        name: "dr".to_owned(),
-        apps: 0,
-        tasks: 0,
-    });
+    stage.add_empty_instance(TARGET, "dr");
     stage
 }
 
@@ -51,16 +44,6 @@ fn restore(stage: &Stage, arguments: &[&str]) -> Output {
     let mut all = vec!["restore"];
     all.extend(arguments);
     stage.command(&all).output().unwrap()
-}
-
-fn refusal(code: u16, error_code: &str) -> Fault {
-    Fault::Status {
-        code,
-        error_code: Some(error_code.to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    }
 }
 
 fn said(output: &Output) -> (Option<i32>, String) {
@@ -194,14 +177,14 @@ fn refusals_that_pass_are_waited_for_and_others_end_it() {
     {
         let mut world = stage.simulator.world();
         world.script(Endpoint::Import, Fault::Throttle { retry_after: Some("0".to_owned()) });
-        world.script(Endpoint::Import, refusal(400, "ROMA.10012"));
+        world.script(Endpoint::Import, Fault::refusal(400, "ROMA.10012"));
         world.script(Endpoint::Job, Fault::status(500));
     }
     let (code, text) = said(&restore(&stage, &["a1", "--instance", "dr", "--yes"]));
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("a1: waits, next try at"), "{text}");
     assert_eq!(imports(&stage).len(), 1);
-    stage.simulator.world().script(Endpoint::Import, refusal(403, "ROMA.1006"));
+    stage.simulator.world().script(Endpoint::Import, Fault::refusal(403, "ROMA.1006"));
     let (code, text) = said(&restore(&stage, &["a1", "--instance", "dr", "--yes"]));
     assert_eq!(code, Some(77), "{text}");
     assert!(text.contains("the package of a1 is not imported"), "{text}");

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use roma_sim::knobs::{ConsumePoint, SecondGet, Vintage};
+use roma_sim::world::InstanceSpec;
 use roma_sim::{
     ContentSpec, CreatedJob, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator,
     defaults,
@@ -164,6 +165,17 @@ impl Stage {
         let now = self.simulator.now_ms();
         let spec = JobSpec { user: None, state, content };
         self.simulator.world().create_job(defaults::INSTANCE_ID, spec, now)
+    }
+
+    /// One more instance of the account, with nothing in it.
+    pub(crate) fn add_empty_instance(&self, id: &str, name: &str) {
+        self.simulator.world().add_instance(InstanceSpec {
+            project_id: defaults::PROJECT_ID.to_owned(),
+            instance_id: id.to_owned(),
+            name: name.to_owned(),
+            apps: 0,
+            tasks: 0,
+        });
     }
 
     pub(crate) fn jobs(&self, dice: &mut Dice, count: u64) -> Vec<String> {

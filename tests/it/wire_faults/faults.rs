@@ -2,17 +2,6 @@
 
 use roma_sim::{Effect, Fault, UnauthorizedKind};
 
-/// An error answer with this code.
-pub(crate) fn status(code: u16, error_code: &str) -> Fault {
-    Fault::Status {
-        code,
-        error_code: Some(error_code.to_owned()),
-        body: None,
-        retry_after: None,
-        content_type: None,
-    }
-}
-
 /// An error answer without an envelope.
 fn bare(code: u16, body: &str) -> Fault {
     Fault::Status {
@@ -64,28 +53,28 @@ fn of_refusal() -> Vec<(&'static str, Fault)> {
     vec![
         ("302", Fault::Redirect { location: "http://127.0.0.1:9/elsewhere".to_owned() }),
         ("400 html", bare(400, "<html>bad</html>")),
-        ("400 ROMA.13000", status(400, "ROMA.00013000")),
-        ("400 ROMA.10010", status(400, "ROMA.10010")),
-        ("400 ROMA.10012", status(400, "ROMA.00010012")),
-        ("400 APIGW.0201", status(400, "APIGW.0201")),
-        ("403 APIGW.0302", status(403, "APIGW.0302")),
-        ("403 ROMA.101", status(403, "ROMA.00000101")),
+        ("400 ROMA.13000", Fault::refusal(400, "ROMA.00013000")),
+        ("400 ROMA.10010", Fault::refusal(400, "ROMA.10010")),
+        ("400 ROMA.10012", Fault::refusal(400, "ROMA.00010012")),
+        ("400 APIGW.0201", Fault::refusal(400, "APIGW.0201")),
+        ("403 APIGW.0302", Fault::refusal(403, "APIGW.0302")),
+        ("403 ROMA.101", Fault::refusal(403, "ROMA.00000101")),
         ("403 html", bare(403, "<html>no</html>")),
-        ("404 APIG.0101", status(404, "APIG.0101")),
-        ("404 ROMA.101", status(404, "ROMA.00000101")),
+        ("404 APIG.0101", Fault::refusal(404, "APIG.0101")),
+        ("404 ROMA.101", Fault::refusal(404, "ROMA.00000101")),
         ("404 bare", bare(404, r#"{"archive_id":"id"}"#)),
         ("408", bare(408, "")),
-        ("409", status(409, "ROMA.00000101")),
+        ("409", Fault::refusal(409, "ROMA.00000101")),
         ("410", bare(410, "")),
-        ("413 APIGW.0201", status(413, "APIGW.0201")),
+        ("413 APIGW.0201", Fault::refusal(413, "APIGW.0201")),
         ("429 APIGW.0308", Fault::Throttle { retry_after: None }),
-        ("429 ROMA.101", status(429, "ROMA.00000101")),
+        ("429 ROMA.101", Fault::refusal(429, "ROMA.00000101")),
         ("429 html", bare(429, "<html>slow down</html>")),
-        ("500 ROMA.11000", status(500, "ROMA.11000")),
+        ("500 ROMA.11000", Fault::refusal(500, "ROMA.11000")),
         ("500 html", bare(500, "<html>oops</html>")),
         ("502, nothing done", Fault::BadGateway { code: 502, effect: Effect::Before }),
         ("502, done", Fault::BadGateway { code: 502, effect: Effect::After }),
-        ("503 APIGW.0613", status(503, "APIGW.0613")),
+        ("503 APIGW.0613", Fault::refusal(503, "APIGW.0613")),
         ("503 html", bare(503, "<html>later</html>")),
         ("504, nothing done", Fault::BadGateway { code: 504, effect: Effect::Before }),
         ("504, done", Fault::BadGateway { code: 504, effect: Effect::After }),
@@ -107,7 +96,7 @@ fn of_credentials() -> Vec<(&'static str, Fault)> {
     .map(|(name, kind)| (name, Fault::Unauthorized { kind }))
     .into_iter()
     .chain([
-        ("401 ROMA.12000", status(401, "ROMA.00012000")),
+        ("401 ROMA.12000", Fault::refusal(401, "ROMA.00012000")),
         ("401 html", bare(401, "<html>who?</html>")),
     ])
     .collect()
