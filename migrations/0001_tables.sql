@@ -98,6 +98,7 @@ CREATE TABLE internal_archive (
     stored_at_ms      INTEGER,
     verified_at_ms    INTEGER,
     deleted_at_ms     INTEGER,
+    acknowledged_at_ms INTEGER, -- somebody saw that it is lost or damaged
     last_error        TEXT,
     -- What belongs to a state, said a second time (the first is the type in the program).
     CHECK (state NOT IN ('running', 'ready', 'downloading', 'downloaded', 'stored', 'trashed',
@@ -110,7 +111,8 @@ CREATE TABLE internal_archive (
            OR (stored_bytes IS NOT NULL AND stored_sha256 IS NOT NULL AND method IS NOT NULL
                AND path IS NOT NULL)),
     CHECK ((state IN ('trashed', 'deleting', 'deleted')) = (deletion_reason IS NOT NULL)),
-    CHECK ((state IN ('failed', 'lost')) = (cause IS NOT NULL))
+    CHECK ((state IN ('failed', 'lost')) = (cause IS NOT NULL)),
+    CHECK (acknowledged_at_ms IS NULL OR state IN ('lost', 'damaged'))
 ) STRICT;
 -- The two promises about identity: a job and a package belong to one archive, for ever, unless it
 -- was taken for lost.

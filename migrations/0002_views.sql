@@ -46,7 +46,9 @@ SELECT
             )
         ),
         a.id
-    ) END AS same_as
+    ) END AS same_as,
+    strftime('%Y-%m-%dT%H:%M:%fZ', acknowledged_at_ms / 1000.0, 'unixepoch') AS acknowledged_at,
+    deletion_reason AS deleted_because
 FROM internal_archive AS a;
 
 CREATE VIEW snapshots AS

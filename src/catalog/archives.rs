@@ -153,6 +153,7 @@ async fn update_archive(
         .bind(millis(next.busy_since))
         .bind(columns.content_sha256.map(|digest| digest.0.to_vec()))
         .bind(columns.original.map(|id| id.0))
+        .bind(millis(milestones.acknowledged_at))
         .execute(&mut *db)
         .await
         .map_err(failed)?;

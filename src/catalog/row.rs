@@ -240,6 +240,7 @@ pub(super) fn archive(row: &SqliteRow) -> Result<Archive, CatalogError> {
             stored_at: reader.time("stored_at_ms")?,
             verified_at: reader.time("verified_at_ms")?,
             deleted_at: reader.time("deleted_at_ms")?,
+            acknowledged_at: reader.time("acknowledged_at_ms")?,
         },
         last_error: reader.get("last_error")?,
     })

@@ -68,7 +68,7 @@ UPDATE internal_archive SET
     deletion_reason = ?19, deletion_policy = ?20, accepted_at_ms = ?21, ready_at_ms = ?22,
     downloaded_at_ms = ?23, stored_at_ms = ?24, verified_at_ms = ?25, deleted_at_ms = ?26,
     last_error = ?27, unknown_polls = ?28, inode = ?29, busy_since_ms = ?30,
-    content_sha256 = ?31, original = ?32
+    content_sha256 = ?31, original = ?32, acknowledged_at_ms = ?33
 WHERE id = ?1 AND revision = ?2";
 
 pub(super) const SELECT_CLAIMANT: &str = "\

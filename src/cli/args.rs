@@ -57,6 +57,8 @@ pub(super) enum Command {
     Unpin(UnpinArgs),
     /// Bring a snapshot back from the trash.
     Undelete(UndeleteArgs),
+    /// Say that a loss was seen, after which `status` is content about it.
+    Ack(AckArgs),
     /// Send stored packages to an instance, which imports them; shows first what would be sent.
     Restore(RestoreArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
@@ -198,6 +200,18 @@ pub(super) struct UnpinArgs {
     /// Which of its pins.
     #[arg(long, default_value = "manual")]
     pub(super) name: Name,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AckArgs {
+    /// a34 for a lost or damaged archive, s12 for all that a snapshot has of them.
+    pub(super) id: Reference,
+    /// Why nothing more can be done, for whoever wonders later.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

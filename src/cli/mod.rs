@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 
+mod ack;
 mod args;
 mod check_config;
 #[cfg(feature = "demo")]
@@ -71,6 +72,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Pin(args) => on_one_thread(pins::pin(&load(&config)?, &args)),
         Command::Unpin(args) => on_one_thread(pins::unpin(&load(&config)?, &args)),
         Command::Undelete(args) => on_one_thread(undelete::run(&load(&config)?, &args)),
+        Command::Ack(args) => on_one_thread(ack::run(&load(&config)?, &args)),
         Command::Restore(args) => on_one_thread(restore::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),

@@ -24,14 +24,9 @@ pub(super) async fn pin(loaded: &Loaded, args: &PinArgs) -> Result<Exit, CliErro
             "--until {until} is in the past: such a pin would hold nothing"
         )));
     }
-    let reason = args.reason.trim();
-    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
-        return Err(CliError::Usage(format!(
-            "--reason says why, in 1 to {LONGEST_REASON} characters"
-        )));
-    }
+    let reason = reason(&args.reason)?;
     let snapshot = snapshot(loaded, args.id).await?;
-    let (name, reason) = (args.name.clone(), reason.to_owned());
+    let name = args.name.clone();
     let pin = Pin { snapshot, name, reason, by: who::name(), until };
     let catalog = open::writer(settings).await?;
     let before = catalog.pin(pin.clone(), now).await;
@@ -71,6 +66,17 @@ pub(super) async fn unpin(loaded: &Loaded, args: &UnpinArgs) -> Result<Exit, Cli
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What somebody gives as a reason.
+pub(super) fn reason(text: &str) -> Result<String, CliError> {
+    let reason = text.trim();
+    if reason.is_empty() || reason.chars().count() > LONGEST_REASON {
+        return Err(CliError::Usage(format!(
+            "--reason says why, in 1 to {LONGEST_REASON} characters"
+        )));
+    }
+    Ok(reason.to_owned())
 }
 
 /// The snapshot that is meant. Before anything is made: there may be no catalog at all.

@@ -14,18 +14,20 @@ const COUNTS: &str = "SELECT state, count(*) AS archives, sum(stored_bytes) AS s
 
 const EXPORTS: &str = "SELECT * FROM exports ORDER BY instance, name";
 
-/// A loss is settled when what replaces it, or replaces that, was stored.
-const LOSSES: &str = "\
+/// A loss is settled when what replaces it, or replaces that, was stored, or when somebody saw it.
+pub(super) const LOSSES: &str = "\
 WITH RECURSIVE heir (lost, id) AS (
     SELECT id, id FROM archives WHERE state = 'lost'
     UNION ALL
     SELECT heir.lost, archives.id FROM heir JOIN archives ON archives.replaces = heir.id)
 SELECT * FROM archives WHERE state = 'lost' AND id NOT IN (
     SELECT heir.lost FROM heir JOIN archives ON archives.id = heir.id
-    WHERE archives.state IN ('stored', 'trashed', 'deleting', 'deleted'))
+    WHERE archives.state IN ('stored', 'trashed', 'deleting', 'deleted')
+       OR archives.acknowledged_at IS NOT NULL)
 ORDER BY id";
 
-const DAMAGED: &str = "SELECT * FROM archives WHERE state = 'damaged' ORDER BY id";
+pub(super) const DAMAGED: &str = "\
+SELECT * FROM archives WHERE state = 'damaged' AND acknowledged_at IS NULL ORDER BY id";
 
 const WAITING: &str = "\
 SELECT * FROM archives WHERE last_error IS NOT NULL AND next_attempt_at IS NOT NULL ORDER BY id

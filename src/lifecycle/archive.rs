@@ -21,6 +21,8 @@ pub struct Milestones {
     pub verified_at: Option<Timestamp>,
     /// The file was gone.
     pub deleted_at: Option<Timestamp>,
+    /// Somebody saw that it is lost or damaged; nothing once it is neither any more.
+    pub acknowledged_at: Option<Timestamp>,
 }
 
 /// Our record of one package: part `part` of its snapshot.
@@ -131,8 +133,11 @@ impl Archive {
                 next.attempts = 0;
                 next.last_error = None;
             }
-            // Nothing happened to its own file name, nor to the day of its removal.
-            Event::FileInherited { .. } => next.not_before = self.not_before,
+            // Nothing happened to its own file name, nor to the day of its removal; and a loss that
+            // was seen is the same loss.
+            Event::FileInherited { .. } | Event::LossAcknowledged { .. } => {
+                next.not_before = self.not_before;
+            }
             // A look at a file in the trash changes nothing about the day of its removal.
             Event::FileVerified => {
                 next.attempts = 0;
@@ -192,8 +197,14 @@ impl Milestones {
                 self.downloaded_at = self.downloaded_at.or(Some(found.downloaded_at));
                 self.stored_at = Some(at);
                 self.verified_at = Some(at);
+                self.acknowledged_at = None;
             }
-            Event::FileVerified => self.verified_at = Some(at),
+            Event::FileVerified => {
+                self.verified_at = Some(at);
+                // What is damaged once more is a new loss.
+                self.acknowledged_at = None;
+            }
+            Event::LossAcknowledged { .. } => self.acknowledged_at = Some(at),
             Event::FileDeleted => self.deleted_at = Some(at),
             _ => {}
         }

@@ -99,6 +99,12 @@ pub enum Event {
     FileVerified,
     /// The stored file is missing or is not what it was.
     FileDamaged { message: String },
+    /// Somebody has seen that it is lost or damaged; it stays so, and `status` is content.
+    LossAcknowledged {
+        by: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Retention has decided; the file stays until `purge_at`.
     DeletionDecided { deletion: Deletion, purge_at: Timestamp },
     /// The file is brought back from the trash: by a person, or for the sake of a pin.
@@ -138,6 +144,7 @@ impl Event {
             Self::FileFound(_) => "file_found",
             Self::FileVerified => "file_verified",
             Self::FileDamaged { .. } => "file_damaged",
+            Self::LossAcknowledged { .. } => "loss_acknowledged",
             Self::DeletionDecided { .. } => "deletion_decided",
             Self::DeletionRevoked { .. } => "deletion_revoked",
             Self::DeletionStarted => "deletion_started",

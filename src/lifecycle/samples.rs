@@ -254,6 +254,9 @@ fn kinds() -> Vec<BoxedStrategy<Event>> {
         found().prop_map(|found| E::FileFound(Box::new(found))).boxed(),
         Just(E::FileVerified).boxed(),
         text().prop_map(|message| E::FileDamaged { message }).boxed(),
+        (text(), prop::option::of(text()))
+            .prop_map(|(by, reason)| E::LossAcknowledged { by, reason })
+            .boxed(),
         (deletion, moment())
             .prop_map(|(deletion, purge_at)| E::DeletionDecided { deletion, purge_at })
             .boxed(),

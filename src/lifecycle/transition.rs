@@ -77,10 +77,11 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         }
         (E::DeletionStarted, S::Trashed(held, deletion)) => Ok(S::Deleting(held, deletion)),
         (E::FileDeleted, S::Deleting(held, deletion)) => Ok(S::Deleted(held, deletion)),
-        // These say when the same comes again, or that all is well.
+        // These say when the same comes again, that all is well, or that somebody knows.
         (E::PollPostponed { .. } | E::JobStillRunning, state @ S::Running { .. })
         | (E::PackPostponed { .. }, state @ S::Downloaded { .. })
         | (E::FileVerified | E::FileInherited { .. }, state @ (S::Stored(_) | S::Trashed(..)))
+        | (E::LossAcknowledged { .. }, state @ (S::Lost { .. } | S::Damaged(_)))
         | (E::DeletionPostponed { .. }, state @ S::Deleting(..)) => Ok(state),
         (event, state) => Err(illegal(&state, event)),
     }

@@ -75,8 +75,8 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("file_damaged", W::Damaged),
             ("file_deleted", W::Deleted),
         ],
-        W::Damaged => &[("file_verified", W::Stored)],
-        W::Lost => &[("file_found", W::Stored)],
+        W::Damaged => &[("file_verified", W::Stored), ("loss_acknowledged", W::Damaged)],
+        W::Lost => &[("file_found", W::Stored), ("loss_acknowledged", W::Lost)],
         W::Deleted | W::Failed => &[],
     }
 }
@@ -263,6 +263,26 @@ fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
     let event = samples().into_iter().find(|e| e.word() == "file_found").unwrap();
     let back = lost.apply(&event, noon()).unwrap();
     assert_eq!((back.state.word(), back.milestones.stored_at), (W::Stored, Some(noon())));
+}
+
+#[test]
+fn an_acknowledgement_changes_nothing_else_and_holds_for_one_loss_only() {
+    use StateWord as W;
+    let seen = Event::LossAcknowledged { by: "ops".to_owned(), reason: None };
+    for word in [W::Lost, W::Damaged] {
+        let why = Some("it is gone".to_owned());
+        let before = Archive { last_error: why, attempts: 2, ..archive(state(word)) };
+        let later = noon().plus(std::time::Duration::from_hours(1));
+        let after = before.apply(&seen, later).unwrap();
+        let milestones = Milestones { acknowledged_at: Some(later), ..before.milestones };
+        let expected = Archive { revision: 1, milestones, ..before };
+        assert_eq!(after, expected);
+    }
+    let damaged = archive(state(W::Damaged)).apply(&seen, noon()).unwrap();
+    let back = damaged.apply(&Event::FileVerified, noon()).unwrap();
+    assert_eq!(back.milestones.acknowledged_at, None);
+    let again = back.apply(&Event::FileDamaged { message: String::new() }, noon()).unwrap();
+    assert_eq!(again.milestones.acknowledged_at, None);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a behaviour.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, its helpers as well")]
 
+mod acknowledging;
 mod architecture;
 mod catalog;
 mod commands;

@@ -22,7 +22,8 @@ const CONTRACT: [(&str, &str); 6] = [
         "archives",
         "id snapshot_id export instance part job_id package_id state scheduled_at ready_at \
          downloaded_at stored_at verified_at deleted_at raw_bytes raw_sha256 stored_bytes \
-         stored_sha256 format method path attempts next_attempt_at last_error replaces same_as",
+         stored_sha256 format method path attempts next_attempt_at last_error replaces same_as \
+         acknowledged_at deleted_because",
     ),
     (
         "snapshots",

@@ -120,7 +120,10 @@ impl Sample {
         let ready = self.adopted("los", 1).await;
         let message = "it was already downloaded".to_owned();
         let lost = Event::PackageLost { cause: LossCause::PackageGone, message };
-        self.happens(ready, [lost]).await;
+        self.happens(ready, [lost.clone()]).await;
+        let ready = self.adopted("ack", 1).await;
+        let seen = Event::LossAcknowledged { by: "ops".to_owned(), reason: None };
+        self.happens(ready, [lost, seen]).await;
     }
 
     /// Two that share the file of a third, which has gone since.
