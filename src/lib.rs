@@ -3,7 +3,8 @@
 //!
 //! A pure core ([`lifecycle`], [`schedule`], [`retention`]) decides what each archive needs next;
 //! a thin shell ([`engine`] over [`roma`], [`vault`] and [`catalog`]) commits the intent, performs
-//! the effect and commits the fact. [`service`] hosts the loop, [`cli`] is what a person types.
+//! the effect and commits the fact. [`service`] hosts the loop, [`cli`] is what a person types,
+//! and [`contents`] knows for it what is inside a package.
 //! `ARCHITECTURE.md` holds the map, the invariants and the walk of one archive through the files.
 
 // In the order in which to read them.
@@ -14,6 +15,8 @@ pub mod lifecycle;
 pub mod schedule;
 
 pub mod retention;
+
+pub mod contents;
 
 pub mod settings;
 

@@ -48,6 +48,15 @@ pub enum Reference {
     Snapshot(SnapshotId),
 }
 
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Archive(id) => id.fmt(f),
+            Self::Snapshot(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A reference that is neither `a34` nor `s12`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{0}` is not an id: write s12 for a snapshot or a34 for an archive")]

@@ -47,6 +47,10 @@ pub(super) enum Command {
     List(ListArgs),
     /// Show all about an archive or a snapshot, with everything that happened to it.
     Show(ShowArgs),
+    /// List what is inside a package: its entries, and the assets that were recognised.
+    Ls(LsArgs),
+    /// Write one entry of a package to standard output.
+    Cat(CatArgs),
     /// Write a package as ROMA sent it, its hash checked.
     Extract(ExtractArgs),
     /// Show which snapshots stay, which go, when and why; changes nothing.
@@ -154,6 +158,23 @@ pub(super) struct ShowArgs {
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LsArgs {
+    /// a34 for an archive, s12 for all parts of a snapshot.
+    pub(super) id: Reference,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CatArgs {
+    /// a34 for an archive, s12 for all parts of a snapshot.
+    pub(super) id: Reference,
+    /// Which entry, as `ls` names it.
+    pub(super) entry: String,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::lifecycle::FailureClass;
 use crate::roma::ClientError;
 use crate::service::ServiceError;
-use crate::vault::{ExtractError, LockError};
+use crate::vault::{EntryError, ExtractError, LockError, LookError};
 
 /// A command that failed. The causes are printed once, by [`super::main`].
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,26 @@ pub enum CliError {
         /// Why.
         #[source]
         source: ExtractError,
+    },
+    /// Nobody can look into a package.
+    #[error("cannot look into {id}")]
+    Look {
+        /// Which archive.
+        id: crate::model::ArchiveId,
+        /// Why.
+        #[source]
+        source: LookError,
+    },
+    /// An entry of a package is not to be had.
+    #[error("cannot read `{entry}` of {id}")]
+    Entry {
+        /// Which archive.
+        id: crate::model::ArchiveId,
+        /// Which entry.
+        entry: String,
+        /// Why.
+        #[source]
+        source: EntryError,
     },
     /// ROMA cannot be spoken to.
     #[error("cannot prepare to speak to ROMA")]
@@ -77,6 +97,15 @@ impl CliError {
             Self::Extract { source, .. } => match source {
                 ExtractError::Output(_) => Exit::Io,
                 _ => Exit::NotWell,
+            },
+            Self::Look { source, .. } => match source {
+                LookError::Damaged(_) => Exit::NotWell,
+                LookError::Failed(_) => Exit::Io,
+                LookError::Copy { .. } => Exit::CannotCreate,
+            },
+            Self::Entry { source, .. } => match source {
+                EntryError::Disk(_) | EntryError::Output(_) => Exit::Io,
+                _ => Exit::Data,
             },
             Self::Service(error) => service_exit(error),
             Self::Restore(error) => restore_exit(error),

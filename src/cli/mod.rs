@@ -7,14 +7,17 @@ use clap::Parser;
 
 mod ack;
 mod args;
+mod cat;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
 mod doctor;
 mod error;
 mod extract;
+mod inside;
 mod jobs;
 mod list;
+mod ls;
 #[cfg(feature = "demo")]
 mod narrate;
 mod open;
@@ -75,6 +78,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Ack(args) => on_one_thread(ack::run(&load(&config)?, &args)),
         Command::Restore(args) => on_one_thread(restore::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
+        Command::Ls(args) => on_one_thread(ls::run(&load(&config)?, &args)),
+        Command::Cat(args) => on_one_thread(cat::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),

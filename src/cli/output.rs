@@ -100,5 +100,41 @@ fn short_time(text: &str) -> String {
 
 /// Text from outside must not steer the terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// The same of a text of several lines.
+pub(super) fn printable_text(text: &str) -> String {
+    let text = text.replace("\r\n", "\n");
+    text.chars().map(|c| if steers(c) && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, and those that turn the direction of what follows them.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Columns that a line may have: those of the terminal, `None` where there is none.
+pub(super) fn width() -> Option<usize> {
+    let stdout = std::io::stdout();
+    stdout.is_terminal().then(|| Table::new().width().map_or(80, usize::from))
+}
+
+/// Prints a text that goes on in further, indented lines where the terminal ends.
+pub(super) fn paragraph(text: &str) -> Result<(), CliError> {
+    let Some(width) = width() else { return line(text) };
+    let mut current = String::new();
+    for word in text.split(' ') {
+        if !current.trim().is_empty() && current.chars().count() + 1 + word.chars().count() > width
+        {
+            line(&current)?;
+            current = String::from("   ");
+        }
+        if !current.is_empty() {
+            current.push(' ');
+        }
+        current.push_str(word);
+    }
+    line(&current)
 }

@@ -240,28 +240,72 @@ impl Source<'_> {
     fn read(&self, whole: bool, out: &mut dyn Write) -> Result<Reading, ReadError> {
         let mut archive = open(self.path, whole)?;
         let manifest = manifest_of(&mut archive)?;
-        let mut package = archive.by_name_with_options(self.entry, strict())?;
-        let method = match package.compression() {
-            CompressionMethod::Stored => Method::Store,
-            CompressionMethod::Deflated => Method::Deflate,
+        let method = self.method(&mut archive)?;
+        let mut buffer = vec![0; BUFFER];
+        let package = self.copy(&mut archive, out, &mut buffer)?;
+        let whole = archive.into_inner().finish(&mut buffer)?;
+        Ok(Reading { whole, package, manifest, method })
+    }
+
+    /// The package in a file in which it can be read in any order, and where it begins there: in
+    /// the stored file itself if it lies there as it is, else in a copy without a name. Its digest
+    /// is compared in either case.
+    pub(super) fn unwrap(&self, raw: Content) -> Result<(File, u64), ReadError> {
+        let mut archive = open(self.path, false)?;
+        let mut buffer = vec![0; BUFFER];
+        let compare = |found: Content| {
+            if found == raw {
+                return Ok(());
+            }
+            Err(ReadError::Damaged(DamageReason::PackageDiffers { recorded: raw, found }))
+        };
+        match self.method(&mut archive)? {
+            Method::Store => {
+                compare(self.copy(&mut archive, &mut io::sink(), &mut buffer)?)?;
+                let package = archive.by_name_with_options(self.entry, strict())?;
+                let start = package.data_start().ok_or_else(|| {
+                    let reason = "nobody knows where the package begins in it";
+                    ReadError::Damaged(DamageReason::Unreadable(reason.to_owned()))
+                })?;
+                drop(package);
+                Ok((archive.into_inner().file, start))
+            }
+            Method::Deflate => {
+                let mut copy = tempfile::tempfile().map_err(ReadError::Output)?;
+                compare(self.copy(&mut archive, &mut copy, &mut buffer)?)?;
+                Ok((copy, 0))
+            }
+        }
+    }
+
+    fn method(&self, archive: &mut ZipArchive<Hashed>) -> Result<Method, ReadError> {
+        match archive.by_name_with_options(self.entry, strict())?.compression() {
+            CompressionMethod::Stored => Ok(Method::Store),
+            CompressionMethod::Deflated => Ok(Method::Deflate),
             other => {
                 let reason = DamageReason::Unreadable(format!("method {other} is not ours"));
-                return Err(ReadError::Damaged(reason));
+                Err(ReadError::Damaged(reason))
             }
-        };
+        }
+    }
+
+    fn copy(
+        &self,
+        archive: &mut ZipArchive<Hashed>,
+        out: &mut dyn Write,
+        buffer: &mut [u8],
+    ) -> Result<Content, ReadError> {
+        let mut package = archive.by_name_with_options(self.entry, strict())?;
         let mut meter = Meter::default();
-        let mut buffer = vec![0; BUFFER];
         while meter.bytes() <= self.limit {
-            let count = package.read(&mut buffer)?;
+            let count = package.read(buffer)?;
             if count == 0 {
                 break;
             }
             meter.update(&buffer[..count]);
             out.write_all(&buffer[..count]).map_err(ReadError::Output)?;
         }
-        drop(package);
-        let whole = archive.into_inner().finish(&mut buffer)?;
-        Ok(Reading { whole, package: meter.content(), manifest, method })
+        Ok(meter.content())
     }
 }
 

@@ -69,10 +69,10 @@ pub(super) fn flaw(file: &mut File, format: Format) -> io::Result<Option<&'stati
 /// A zip that begins and ends with the file and whose headers agree: no two entries have the same
 /// name or share bytes. `None` also if its directory is longer than so many bytes. What is wrong
 /// with a zip may come as an error without a number of the operating system, too.
-pub(super) fn open_strictly(
-    file: &File,
+pub(super) fn open_strictly<R: Read + Seek>(
+    file: R,
     max_directory: u64,
-) -> io::Result<Option<ZipArchive<BufReader<&File>>>> {
+) -> io::Result<Option<ZipArchive<BufReader<R>>>> {
     let mut reader = BufReader::with_capacity(BUFFER, file);
     let directory = find_directory(&mut reader)?;
     let Some(directory) = directory.filter(|directory| directory.size <= max_directory) else {

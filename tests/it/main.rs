@@ -16,6 +16,7 @@ mod fixtures;
 mod fleet;
 mod full_disk;
 mod hostile;
+mod inside;
 mod instances;
 mod kill;
 mod launching;
