@@ -30,6 +30,42 @@ pub enum Exit {
     Config = 78,
 }
 
+impl Exit {
+    /// Every code, in ascending order.
+    pub const ALL: [Self; 11] = [
+        Self::Ok,
+        Self::NotWell,
+        Self::Usage,
+        Self::Data,
+        Self::Unavailable,
+        Self::Bug,
+        Self::CannotCreate,
+        Self::Io,
+        Self::Held,
+        Self::Refused,
+        Self::Config,
+    ];
+
+    /// What help and manual pages say of it.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "all is well",
+            Self::NotWell => {
+                "the thing asked about is not well: a loss, a missed objective, a damaged file"
+            }
+            Self::Usage => "the command line is wrong",
+            Self::Data => "what was asked for is not there, or cannot be used",
+            Self::Unavailable => "ROMA cannot be reached",
+            Self::Bug => "a bug in this program",
+            Self::CannotCreate => "a file cannot be created",
+            Self::Io => "a file, the disk or the catalog failed",
+            Self::Held => "another daemon holds the state directory",
+            Self::Refused => "ROMA refused",
+            Self::Config => "the configuration is wrong",
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)

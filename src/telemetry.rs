@@ -13,8 +13,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub fn start(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let registry = tracing_subscriber::registry().with(filter);
-    // systemd sets this when standard error is the journal; text there would all be "info".
-    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| journal().ok());
+    // Text there would all be "info".
+    let journal = if stderr_is_the_journal() { journal().ok() } else { None };
     let started = match journal {
         Some(journal) => registry.with(journal).try_init(),
         None => registry.with(text()).try_init(),
@@ -23,11 +23,22 @@ pub fn start(default: &str) {
     drop(started);
 }
 
-/// Why the daemon ends, as an error of the journal. Elsewhere the caller prints it.
-pub fn last_words(story: &str) {
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        tracing::error!("{story}");
-    }
+/// Whether standard error is the journal: systemd says which file that would be, and whoever was
+/// started from there may have a terminal by now.
+fn stderr_is_the_journal() -> bool {
+    let Some(told) = std::env::var_os("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|stat| told.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))
+}
+
+/// Text for standard error, each line of it marked as an error where that is the journal
+/// (sd-daemon(3)); elsewhere as it is.
+pub fn as_error(text: &str) -> String {
+    if stderr_is_the_journal() { marked(text) } else { text.to_owned() }
+}
+
+fn marked(text: &str) -> String {
+    text.lines().map(|line| format!("<3>{line}")).collect::<Vec<_>>().join("\n")
 }
 
 fn journal() -> std::io::Result<tracing_journald::Layer> {
@@ -60,4 +71,17 @@ where
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .with_writer(std::io::stderr as fn() -> std::io::Stderr)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_line_of_an_error_bears_its_priority() {
+        assert_eq!(super::marked("error: two\n  a\n  b"), "<3>error: two\n<3>  a\n<3>  b");
+    }
+
+    #[test]
+    fn what_is_not_the_journal_gets_no_marks() {
+        assert_eq!(super::as_error("error: x"), "error: x");
+    }
 }

@@ -4,13 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::exit::Exit;
 use crate::lifecycle::StateWord;
 use crate::model::{Name, Reference};
 use crate::retention::Moment;
 
 /// Keeps a verified, restorable history of ROMA Connect asset exports.
 #[derive(Debug, Parser)]
-#[command(name = "roma-archived", version, about, max_term_width = 100)]
+#[command(
+    name = "roma-archived",
+    version,
+    about,
+    after_long_help = exit_codes(),
+    max_term_width = 100
+)]
 pub(super) struct Cli {
     /// The configuration.
     #[arg(
@@ -67,6 +74,15 @@ pub(super) enum Command {
     Restore(RestoreArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
     Verify(VerifyArgs),
+    /// Print a script that completes commands and options in a shell.
+    Completions(CompletionsArgs),
+    /// Print a manual page, or write them all into a directory.
+    Man(ManArgs),
+}
+
+fn exit_codes() -> String {
+    let codes = Exit::ALL.map(|exit| format!("  {:>2}  {}", exit as u8, exit.meaning()));
+    format!("Exit codes:\n{}", codes.join("\n"))
 }
 
 #[derive(Debug, Args)]
@@ -310,4 +326,21 @@ pub(super) struct ExtractArgs {
     /// Print what was written as JSON (needs --output).
     #[arg(long, requires = "output")]
     pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell. For bash, `roma-archived completions bash` belongs into
+    /// /usr/share/bash-completion/completions/roma-archived; the Debian package has put it there.
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ManArgs {
+    /// The page of this command, instead of the one of the program.
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub(super) of: Option<String>,
+    /// Write every page into this directory, which is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
 }

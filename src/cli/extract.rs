@@ -11,6 +11,7 @@ use serde_json::json;
 use super::args::ExtractArgs;
 use super::error::CliError;
 use super::packages::{find, holding, lease, mention_trash};
+use super::progress::Progress;
 use super::{open, output};
 use crate::config::Loaded;
 use crate::exit::Exit;
@@ -28,21 +29,24 @@ pub(super) async fn run(loaded: &Loaded, args: &ExtractArgs) -> Result<Exit, Cli
     // All of them before the first byte: retention may decide at any moment.
     let _leases = lease(&catalog, &vault, &archives).await?;
     archives.iter().for_each(mention_trash);
+    let total = held.iter().map(|held| held.raw.bytes).sum();
+    let progress = Progress::of_bytes(total, "extracting");
     let mut written = Vec::new();
     for ((archive, held), target) in archives.iter().zip(held).zip(targets) {
         match target {
             Some(path) => {
-                to_file(&vault, archive, held, &path, args.force)?;
+                to_file(&vault, archive, held, (&path, args.force), &progress)?;
                 let (bytes, sha256) = (held.raw.bytes, held.raw.sha256);
                 written.push(json!({
                     "archive_id": archive.id, "path": path, "bytes": bytes, "sha256": sha256,
                 }));
                 if !args.json {
                     let size = output::size(bytes);
-                    output::line(&format!("{sha256}  {} ({size})", path.display()))?;
+                    let line = format!("{sha256}  {} ({size})", path.display());
+                    progress.aside(|| output::line(&line))?;
                 }
             }
-            None => to_stdout(&vault, archive, held)?,
+            None => to_stdout(&vault, archive, held, &progress)?,
         }
     }
     if args.json {
@@ -82,10 +86,15 @@ fn file_name(archive: &Archive) -> String {
     format!("{}-{}.{extension}", archive.snapshot, archive.part)
 }
 
-fn to_stdout(vault: &Vault, archive: &Archive, held: &Holding) -> Result<(), CliError> {
+fn to_stdout(
+    vault: &Vault,
+    archive: &Archive,
+    held: &Holding,
+    progress: &Progress,
+) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
     vault
-        .extract(&held.file, held.raw, &mut stdout)
+        .extract(&held.file, held.raw, &mut progress.counting(&mut stdout))
         .map_err(|source| CliError::Extract { id: archive.id, source })?;
     stdout.flush().map_err(CliError::Output)
 }
@@ -94,8 +103,8 @@ fn to_file(
     vault: &Vault,
     archive: &Archive,
     held: &Holding,
-    path: &Path,
-    force: bool,
+    (path, force): (&Path, bool),
+    progress: &Progress,
 ) -> Result<(), CliError> {
     let failed = |source| CliError::Write { path: path.to_owned(), source };
     if path.exists() && !force {
@@ -110,7 +119,7 @@ fn to_file(
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     vault
-        .extract(&held.file, held.raw, temporary.as_file_mut())
+        .extract(&held.file, held.raw, &mut progress.counting(temporary.as_file_mut()))
         .map_err(|source| CliError::Extract { id: archive.id, source })?;
     temporary.as_file().sync_all().map_err(failed)?;
     if force {

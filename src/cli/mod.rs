@@ -18,6 +18,7 @@ mod inside;
 mod jobs;
 mod list;
 mod ls;
+mod manual;
 #[cfg(feature = "demo")]
 mod narrate;
 mod open;
@@ -25,6 +26,7 @@ mod output;
 mod packages;
 mod pins;
 mod plan;
+mod progress;
 mod restore;
 mod run;
 mod show;
@@ -81,6 +83,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Ls(args) => on_one_thread(ls::run(&load(&config)?, &args)),
         Command::Cat(args) => on_one_thread(cat::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
     }

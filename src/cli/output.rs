@@ -1,13 +1,19 @@
 //! How answers look: tables for people, JSON for programs, errors with their causes.
+//!
+//! Colour is for terminals only and never the only bearer of a meaning; `NO_COLOR` and its kin are
+//! obeyed.
 
 use std::io::{IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, Table, presets};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::error::CliError;
 use crate::catalog::ViewRows;
 use crate::model::{Timestamp, story};
+use crate::telemetry;
 
 /// The version of all `--json` answers; it rises when something is removed or changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
@@ -33,13 +39,55 @@ pub(super) fn json(mut answer: Value) -> Result<(), CliError> {
 
 /// Prints an error and what caused it, in one paragraph.
 pub(super) fn complain(error: &CliError) {
-    note(&format!("error: {}", story(error)));
+    let (mark, story) = ("error:", story(error));
+    let coloured = AutoStream::choice(&std::io::stderr()) != ColorChoice::Never;
+    let mark = if coloured { painted(mark, AnsiColor::Red) } else { mark.to_owned() };
+    note(&telemetry::as_error(&format!("{mark} {story}")));
+}
+
+/// Whether standard output takes colours.
+fn coloured() -> bool {
+    AutoStream::choice(&std::io::stdout()) != ColorChoice::Never
+}
+
+fn painted(text: &str, colour: AnsiColor) -> String {
+    let style = Style::new().bold().fg_color(Some(colour.into()));
+    format!("{style}{text}{style:#}")
+}
+
+/// A verdict on its own line: green if it is good, red if it is not.
+pub(super) fn verdict(text: &str, good: bool) -> Result<(), CliError> {
+    if !coloured() {
+        return line(text);
+    }
+    line(&painted(text, if good { AnsiColor::Green } else { AnsiColor::Red }))
+}
+
+/// The colour of a state of an archive or a snapshot; none for what is on its way.
+fn tone(state: &str) -> Option<Color> {
+    match state {
+        "stored" | "complete" => Some(Color::Green),
+        "lost" | "damaged" | "failed" | "incomplete" => Some(Color::Red),
+        "trashed" | "deleting" => Some(Color::Yellow),
+        "deleted" => Some(Color::DarkGrey),
+        _ => None,
+    }
 }
 
 /// An empty table with these headings, as wide as the terminal at most.
 pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(headings.iter().map(|h| h.to_uppercase()));
+    let coloured = coloured();
+    let heading = |heading: &&str| {
+        let cell = Cell::new(heading.to_uppercase());
+        if coloured { cell.add_attribute(Attribute::Bold) } else { cell }
+    };
+    table.load_style(presets::NOTHING).set_header(headings.iter().map(heading));
+    // The blanks between columns stay plain: `print` takes those away that end a line.
+    table.style_text_only();
+    if coloured {
+        table.enforce_styling();
+    }
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
@@ -60,13 +108,22 @@ pub(super) fn print(table: &Table) -> Result<(), CliError> {
 /// The named columns of a view as a table.
 pub(super) fn view_table(rows: &ViewRows, columns: &[&str]) -> Table {
     let mut table = table(columns);
+    let coloured = coloured();
     let places: Vec<Option<usize>> = columns
         .iter()
         .map(|wanted| rows.columns.iter().position(|column| column == wanted))
         .collect();
     for row in &rows.rows {
         table.add_row(places.iter().zip(columns).map(|(place, column)| {
-            place.and_then(|place| row.get(place)).map_or(String::new(), |v| cell(column, v))
+            let text = place
+                .and_then(|place| row.get(place))
+                .map_or(String::new(), |value| cell(column, value));
+            let tone = if coloured && column.ends_with("state") { tone(&text) } else { None };
+            let cell = Cell::new(text);
+            match tone {
+                Some(tone) => cell.fg(tone),
+                None => cell,
+            }
         }));
     }
     table

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::args::{RestoreArgs, RestoreMode};
 use super::error::CliError;
 use super::packages::{find, holding, lease, mention_trash};
+use super::progress::Progress;
 use super::{open, output, who};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -38,11 +39,7 @@ pub(super) async fn run(loaded: &Loaded, args: &RestoreArgs) -> Result<Exit, Cli
     let parts = archives.iter().map(Part::of).collect::<Result<Vec<_>, _>>()?;
     refuse_what_cannot_go(&parts)?;
     refuse_the_source(&vault, settings, &parts, target, args)?;
-    for part in &parts {
-        vault
-            .check(&part.held.file, part.held.raw)
-            .map_err(|error| CliError::Extract { id: part.archive.id, source: error.into() })?;
-    }
+    read_all(&vault, &parts)?;
     archives.iter().for_each(mention_trash);
     mention_earlier(&reader, args.id, &target.name).await?;
     if !args.yes {
@@ -96,6 +93,19 @@ impl<'a> Part<'a> {
             "job_id": job,
         })
     }
+}
+
+/// Each is what it was.
+fn read_all(vault: &Vault, parts: &[Part<'_>]) -> Result<(), CliError> {
+    let size = |part: &Part<'_>| part.held.file.content.bytes;
+    let progress = Progress::of_bytes(parts.iter().map(size).sum(), "reading");
+    for part in parts {
+        vault
+            .check(&part.held.file, part.held.raw)
+            .map_err(|error| CliError::Extract { id: part.archive.id, source: error.into() })?;
+        progress.add(size(part));
+    }
+    Ok(())
 }
 
 fn target<'s>(settings: &'s Settings, name: &Name) -> Result<&'s Instance, CliError> {
@@ -300,35 +310,43 @@ async fn send(
     };
     let order = RestoreOrder { instance: target.name.clone(), options, by: who::name() };
     let mut jobs = Vec::with_capacity(parts.len());
+    let all = parts.len();
+    let progress = Progress::of_waiting("");
     for part in parts {
         let id = part.archive.id;
+        progress.say(format!("{id}: part {} of {all} is sent", jobs.len() + 1));
         let mut last = String::new();
-        let mut tell = |progress| match progress {
+        let mut tell = |step| match step {
             RestoreProgress::Waiting(reason, until) => {
                 if reason != last {
-                    output::note(&format!("{id}: waits, next try at {until}: {reason}"));
+                    let line = format!("{id}: waits, next try at {until}: {reason}");
+                    progress.aside(|| output::note(&line));
                     last = reason;
                 }
             }
             RestoreProgress::Accepted(job) => {
-                output::note(&format!("{id}: {} imports it, job {job}", target.name));
+                let line = format!("{id}: {} imports it, job {job}", target.name);
+                progress.aside(|| output::note(&line));
+                progress.say(format!("{id}: part {} of {all} is imported", jobs.len() + 1));
             }
         };
         match restorer.restore(part.archive, &order, &mut tell).await {
             Ok(job) => {
                 if !args.json {
                     let size = output::size(part.held.raw.bytes);
-                    output::line(&format!("{id}: imported ({size}, job {job})"))?;
+                    let line = format!("{id}: imported ({size}, job {job})");
+                    progress.aside(|| output::line(&line))?;
                 }
                 jobs.push(job);
             }
             Err(error) => {
-                let (done, all) = (jobs.len(), parts.len());
                 if all > 1 {
-                    output::note(&format!(
-                        "{done} of {all} parts are imported; the rest was not sent: go on part by \
-                         part, from {id}, when this is mended"
-                    ));
+                    let line = format!(
+                        "{} of {all} parts are imported; the rest was not sent: go on part by \
+                         part, from {id}, when this is mended",
+                        jobs.len()
+                    );
+                    progress.aside(|| output::note(&line));
                 }
                 return Err(error.into());
             }

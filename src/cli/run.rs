@@ -10,7 +10,6 @@ use super::error::CliError;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
-use crate::model::story;
 use crate::service::{self, Options};
 use crate::telemetry;
 use crate::vault::OsDisk;
@@ -30,14 +29,10 @@ pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
         disk: Arc::new(OsDisk),
     };
     let settings = loaded.settings.clone();
-    let result = super::on_many_threads(async {
+    super::on_many_threads(async {
         let shutdown = CancellationToken::new();
         service::on_signals(shutdown.clone()).map_err(CliError::Runtime)?;
         service::run(settings, options, shutdown).await.map_err(CliError::Service)
-    });
-    if let Err(error) = &result {
-        // Standard error has no priority in the journal; there this is the line that counts.
-        telemetry::last_words(&story(error));
-    }
-    result.map(|()| Exit::Ok)
+    })?;
+    Ok(Exit::Ok)
 }

@@ -130,7 +130,7 @@ fn conclude(missed: &[String], well: bool) -> Result<(), CliError> {
             "objective missed: no verified snapshot of {name} is recent enough"
         ))?;
     }
-    output::line(if well { "all is well" } else { "not well" })
+    output::verdict(if well { "all is well" } else { "not well" }, well)
 }
 
 fn section(title: &str, rows: &ViewRows, columns: &[&str]) -> Result<(), CliError> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::VerifyArgs;
 use super::error::CliError;
+use super::progress::Progress;
 use super::{open, output};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
@@ -24,7 +25,8 @@ pub(super) async fn run(loaded: &Loaded, args: &VerifyArgs) -> Result<Exit, CliE
     let catalog = open::writer(&loaded.settings).await?;
     let vault = Vault::at(&loaded.settings.state_dir, Arc::new(OsDisk));
     let keeper = Keeper::new(catalog.clone(), vault, Clock::System);
-    let mut report = Report { as_json: args.json, ..Report::default() };
+    let progress = Progress::of_bytes(0, "reading");
+    let mut report = Report::new(args.json, progress);
     let result = verify(&catalog, &keeper, args, &mut report).await;
     // It holds the catalog too, which would wait for it.
     drop(keeper);
@@ -41,6 +43,7 @@ async fn verify(
     report: &mut Report,
 ) -> Result<(), CliError> {
     if args.all {
+        report.expect(stored_bytes(catalog).await?);
         let done = keeper.verify_all(&mut |finding| report.take(finding)).await;
         return done.map_err(|error| ServiceError::Engine(error).into());
     }
@@ -51,12 +54,25 @@ async fn verify(
     }
     archives.sort_by_key(|archive| archive.id);
     archives.dedup_by_key(|archive| archive.id);
+    report.expect(archives.iter().map(stored_size).sum());
     // All of them before the first byte; what has no file any more is told when it is its turn.
     let _leases: Vec<Lease> = archives.iter().filter_map(|archive| keeper.lease(archive)).collect();
     for archive in archives {
         report.take(keeper.read(archive).await.map_err(ServiceError::Engine)?);
     }
     Ok(())
+}
+
+/// What `--all` reads: a shared file counts as often as it is read, once for each of its names.
+async fn stored_bytes(catalog: &Catalog) -> Result<u64, CliError> {
+    let sum = "SELECT coalesce(sum(stored_bytes), 0) FROM archives \
+               WHERE state IN ('stored', 'trashed', 'damaged')";
+    let rows = catalog.view(sum, &[]).await?.rows;
+    Ok(rows.first().and_then(|row| row.first()).and_then(Value::as_u64).unwrap_or(0))
+}
+
+fn stored_size(archive: &Archive) -> u64 {
+    archive.state.holding().map_or(0, |held| held.file.content.bytes)
 }
 
 /// The archives meant that have a file.
@@ -87,9 +103,10 @@ fn name(id: Reference) -> String {
 }
 
 /// What is told, line by line or at the end as JSON.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Report {
     as_json: bool,
+    progress: Progress,
     files: u64,
     bytes: u64,
     damaged: Vec<Value>,
@@ -102,6 +119,26 @@ struct Report {
 }
 
 impl Report {
+    fn new(as_json: bool, progress: Progress) -> Self {
+        Self {
+            as_json,
+            progress,
+            files: 0,
+            bytes: 0,
+            damaged: Vec::new(),
+            unreadable: Vec::new(),
+            quarantined: Vec::new(),
+            restored: Vec::new(),
+            found: Vec::new(),
+            broken: None,
+        }
+    }
+
+    /// So much will be read.
+    fn expect(&self, bytes: u64) {
+        self.progress.expect(bytes);
+    }
+
     fn take(&mut self, finding: Finding) {
         let line = match finding {
             Finding::Sound(archive) => {
@@ -144,18 +181,21 @@ impl Report {
             }
         };
         if !self.as_json && self.broken.is_none() {
-            self.broken = output::line(&output::printable(&line)).err();
+            let line = output::printable(&line);
+            self.broken = self.progress.aside(|| output::line(&line)).err();
         }
     }
 
     fn count(&mut self, archive: &Archive) {
         self.files += 1;
-        self.bytes += archive.state.holding().map_or(0, |held| held.file.content.bytes);
+        self.bytes += stored_size(archive);
+        self.progress.add(stored_size(archive));
     }
 
     fn finish(self) -> Result<Exit, CliError> {
         let well =
             self.damaged.is_empty() && self.unreadable.is_empty() && self.quarantined.is_empty();
+        drop(self.progress);
         if let Some(error) = self.broken {
             return Err(error);
         }

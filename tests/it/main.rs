@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, its helpers as well")]
 
 mod acknowledging;
+mod appearance;
 mod architecture;
 mod catalog;
 mod commands;
@@ -20,6 +21,7 @@ mod inside;
 mod instances;
 mod kill;
 mod launching;
+mod manual;
 mod mishaps;
 mod openapi;
 mod pins;
