@@ -164,3 +164,51 @@ CREATE TABLE internal_pin (
     pinned_by    TEXT NOT NULL,
     PRIMARY KEY (snapshot_id, name)
 ) STRICT, WITHOUT ROWID;
+
+-- How much there is of each kind and state, so that nobody has to count the history for it. Kept by
+-- the triggers below, whoever writes.
+CREATE TABLE internal_tally (
+    kind         TEXT NOT NULL CHECK (kind IN ('archive', 'snapshot')),
+    instance     TEXT NOT NULL,
+    export       TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    count        INTEGER NOT NULL CHECK (count >= 0),
+    raw_bytes    INTEGER NOT NULL, -- of snapshots only
+    stored_bytes INTEGER NOT NULL,
+    PRIMARY KEY (kind, instance, export, state)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER internal_archive_counted AFTER INSERT ON internal_archive BEGIN
+    INSERT INTO internal_tally VALUES ('archive', new.instance, new.export, new.state, 1, 0, 0)
+    ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+
+CREATE TRIGGER internal_archive_recounted AFTER UPDATE OF state ON internal_archive
+WHEN old.state <> new.state BEGIN
+    UPDATE internal_tally SET count = count - 1
+    WHERE kind = 'archive' AND instance = old.instance AND export = old.export
+      AND state = old.state;
+    INSERT INTO internal_tally VALUES ('archive', new.instance, new.export, new.state, 1, 0, 0)
+    ON CONFLICT DO UPDATE SET count = count + 1;
+END;
+
+CREATE TRIGGER internal_snapshot_counted AFTER INSERT ON internal_snapshot BEGIN
+    INSERT INTO internal_tally VALUES ('snapshot', new.instance, new.export, new.state, 1,
+        new.raw_bytes, new.stored_bytes)
+    ON CONFLICT DO UPDATE SET count = count + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
+        stored_bytes = stored_bytes + excluded.stored_bytes;
+END;
+
+CREATE TRIGGER internal_snapshot_recounted
+AFTER UPDATE OF state, raw_bytes, stored_bytes ON internal_snapshot
+WHEN old.state <> new.state OR old.raw_bytes <> new.raw_bytes
+    OR old.stored_bytes <> new.stored_bytes BEGIN
+    UPDATE internal_tally SET count = count - 1, raw_bytes = raw_bytes - old.raw_bytes,
+        stored_bytes = stored_bytes - old.stored_bytes
+    WHERE kind = 'snapshot' AND instance = old.instance AND export = old.export
+      AND state = old.state;
+    INSERT INTO internal_tally VALUES ('snapshot', new.instance, new.export, new.state, 1,
+        new.raw_bytes, new.stored_bytes)
+    ON CONFLICT DO UPDATE SET count = count + 1, raw_bytes = raw_bytes + excluded.raw_bytes,
+        stored_bytes = stored_bytes + excluded.stored_bytes;
+END;

@@ -20,6 +20,8 @@ pub mod contents;
 
 pub mod settings;
 
+pub mod health;
+
 pub mod config;
 
 pub mod clock;

@@ -38,6 +38,10 @@ pub struct Settings {
     pub tls: Tls,
     /// How often stored files are read again.
     pub verify: Verify,
+    /// Where monitoring looks.
+    pub metrics: Metrics,
+    /// Who is told.
+    pub notify: Notify,
 }
 
 /// One IAM user. ROMA runs one asset job of it at a time (contract 1).
@@ -268,6 +272,49 @@ pub struct Tls {
     pub ca_file: Option<PathBuf>,
     /// All requests go through this proxy.
     pub proxy: Option<Url>,
+}
+
+/// Where monitoring looks.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    /// For the textfile collector of `node_exporter`; absolute.
+    pub textfile: Option<PathBuf>,
+}
+
+/// Who is told.
+#[derive(Clone, Debug, Default)]
+pub struct Notify {
+    /// Asked regularly, but only while every objective is met.
+    pub ping: Option<HiddenUrl>,
+    /// Told of each loss, damaged file and missed objective.
+    pub webhook: Option<HiddenUrl>,
+}
+
+/// An address that is a secret by itself, because whoever knows it may speak there.
+#[derive(Clone)]
+pub struct HiddenUrl(Url);
+
+impl HiddenUrl {
+    /// Hides it.
+    pub const fn new(url: Url) -> Self {
+        Self(url)
+    }
+
+    /// The address, for the request alone.
+    pub const fn reveal(&self) -> &Url {
+        &self.0
+    }
+
+    /// Host and port, which is no secret.
+    pub fn place(&self) -> Option<(&str, u16)> {
+        self.0.host_str().zip(self.0.port_or_known_default())
+    }
+}
+
+impl std::fmt::Debug for HiddenUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HiddenUrl")
+    }
 }
 
 #[cfg(test)]

@@ -92,8 +92,10 @@ impl Line {
         }
     }
 
-    /// It concerns the daemon as a whole.
+    /// It concerns the daemon as a whole, or an export at large.
     pub(super) fn of_daemon(notice: &Notice, at: Timestamp) -> Self {
+        let detail = detail(notice);
+        let export = detail.get("export").and_then(Value::as_str).map(ToOwned::to_owned);
         Self {
             at,
             archive: None,
@@ -101,8 +103,8 @@ impl Line {
             event: notice.word().to_owned(),
             from_state: None,
             to_state: None,
-            detail: detail(notice),
-            export: None,
+            detail,
+            export,
             job: None,
         }
     }
@@ -122,7 +124,10 @@ impl Line {
         let what = match (self.archive, self.snapshot, instance.or(account).or(path)) {
             (Some(archive), ..) => format!("{archive} {event}"),
             (None, Some(snapshot), _) => format!("{snapshot} {event}"),
-            (None, None, Some(instance)) => format!("{instance}: {event}"),
+            (None, None, Some(instance)) => match &self.export {
+                Some(export) => format!("{export} of {instance}: {event}"),
+                None => format!("{instance}: {event}"),
+            },
             (None, None, None) => event,
         };
         let why = ["/failure/message", "/message", "/reasons", "/deletion/reason", "/reason"]
@@ -159,7 +164,8 @@ impl Line {
                 )
             };
         }
-        if self.is_failure() || self.event == "planning_failed" {
+        if self.is_failure() || self.event == "planning_failed" || self.event == "objective_missed"
+        {
             line!(error);
         } else if self.event.ends_with("_postponed")
             || self.event == "download_interrupted"

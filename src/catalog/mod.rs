@@ -17,6 +17,7 @@ mod archives;
 mod connect;
 mod error;
 mod exports;
+mod facts;
 mod files;
 mod journal;
 mod log;

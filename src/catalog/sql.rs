@@ -239,3 +239,59 @@ pub(super) const LARGEST_RECENT_PACKAGE: &str = "\
 SELECT coalesce(max(raw_bytes), 0) FROM (
     SELECT raw_bytes FROM internal_archive
     WHERE instance = ? AND raw_bytes IS NOT NULL ORDER BY id DESC LIMIT 100)";
+
+/// A loss is settled when what replaces it, or replaces that, was stored, or when somebody saw it.
+/// The joins are in this order because there are few losses and many archives.
+pub(super) const SELECT_UNSETTLED_LOSSES: &str = "\
+WITH RECURSIVE heir (lost, id) AS (
+    SELECT id, id FROM archives WHERE state = 'lost'
+    UNION ALL
+    SELECT heir.lost, archives.id FROM heir CROSS JOIN archives ON archives.replaces = heir.id)
+SELECT * FROM archives WHERE state = 'lost' AND id NOT IN (
+    SELECT heir.lost FROM heir CROSS JOIN archives ON archives.id = heir.id
+    WHERE archives.state IN ('stored', 'trashed', 'deleting', 'deleted')
+       OR archives.acknowledged_at IS NOT NULL)
+ORDER BY id";
+
+pub(super) const SELECT_UNSETTLED_DAMAGE: &str = "\
+SELECT * FROM archives WHERE state = 'damaged' AND acknowledged_at IS NULL ORDER BY id";
+
+pub(super) const SELECT_EXPORT_FACTS: &str = "\
+SELECT e.instance, e.name, e.rpo_ms, e.next_due_at_ms, e.last_failure_at_ms, s.taken_at_ms,
+    (SELECT max(a.stored_at_ms) FROM internal_archive AS a
+     WHERE a.snapshot_id = s.id) AS completed_at_ms,
+    (SELECT count(*) FROM internal_snapshot AS w
+     WHERE w.instance = e.instance AND w.export = e.name AND w.state = 'open'
+       AND w.parts IS NULL) AS runs_waiting
+FROM internal_export AS e LEFT JOIN internal_snapshot AS s ON s.id = (
+    SELECT n.id FROM internal_snapshot AS n
+    WHERE n.instance = e.instance AND n.export = e.name AND n.state = 'complete'
+    ORDER BY n.taken_at_ms DESC, n.id DESC LIMIT 1)
+WHERE e.configured = 1 ORDER BY e.instance, e.name";
+
+pub(super) const SELECT_TALLY: &str = "SELECT * FROM internal_tally WHERE kind = ?";
+
+pub(super) const SELECT_EVENTS_AFTER: &str = "\
+SELECT e.*, s.instance, s.export
+FROM internal_event AS e LEFT JOIN internal_snapshot AS s ON s.id = e.snapshot_id
+WHERE e.seq > ?1 ORDER BY e.seq LIMIT ?2";
+
+/// What the webhook may have to be told of.
+pub(super) const SELECT_ALARMS_AFTER: &str = "\
+SELECT e.*, s.instance, s.export
+FROM internal_event AS e LEFT JOIN internal_snapshot AS s ON s.id = e.snapshot_id
+WHERE e.seq > ?1 AND (
+    (e.to_state IN ('lost', 'damaged') AND e.from_state <> e.to_state)
+    OR e.event IN ('objective_missed', 'objective_met'))
+ORDER BY e.seq LIMIT ?2";
+
+/// The last that was said of each objective, where that was bad.
+pub(super) const SELECT_MISSED_OBJECTIVES: &str = "\
+SELECT json_extract(detail, '$.instance') AS instance, json_extract(detail, '$.export') AS export
+FROM internal_event WHERE event = 'objective_missed' AND seq IN (
+    SELECT max(seq) FROM internal_event
+    WHERE archive_id IS NULL AND snapshot_id IS NULL
+      AND event IN ('objective_missed', 'objective_met')
+    GROUP BY json_extract(detail, '$.instance'), json_extract(detail, '$.export'))";
+
+pub(super) const SELECT_META: &str = "SELECT value FROM internal_meta WHERE key = ?";

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::args::AckArgs;
 use super::error::CliError;
-use super::{open, output, pins, status, who};
+use super::{open, output, pins, who};
 use crate::catalog::{Catalog, CatalogError, Change};
 use crate::clock::Clock;
 use crate::config::Loaded;
@@ -118,13 +118,9 @@ impl Losses {
 
 /// What makes `status` discontent.
 async fn unsettled(catalog: &Catalog) -> Result<BTreeSet<ArchiveId>, CliError> {
-    let mut ids = BTreeSet::new();
-    for select in [status::LOSSES, status::DAMAGED] {
-        for row in catalog.view(select, &[]).await?.rows {
-            ids.extend(row.first().and_then(Value::as_i64).map(ArchiveId));
-        }
-    }
-    Ok(ids)
+    let (losses, damaged) = (catalog.unsettled_losses().await?, catalog.unsettled_damage().await?);
+    let rows = losses.rows.into_iter().chain(damaged.rows);
+    Ok(rows.filter_map(|row| row.first()?.as_i64().map(ArchiveId)).collect())
 }
 
 fn described(archive: &Archive) -> Value {

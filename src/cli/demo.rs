@@ -19,7 +19,7 @@ use crate::clock::{Clock, ManualClock, pause};
 use crate::config;
 use crate::exit::Exit;
 use crate::model::Timestamp;
-use crate::service::{self, Options};
+use crate::service::{self, Options, Rhythm};
 use crate::vault::OsDisk;
 
 /// Days that pass.
@@ -64,6 +64,7 @@ async fn play(args: &DemoArgs) -> Result<Exit, CliError> {
         check_interval: LOOK_EVERY,
         clock: clock.clone(),
         disk: Arc::new(OsDisk),
+        rhythm: Rhythm::default(),
     };
     let daemon = service::run(settings, options, shutdown.clone());
     let telling = async {

@@ -10,6 +10,7 @@ use crate::config::Loaded;
 use crate::exit::Exit;
 
 mod machine;
+mod outside;
 mod proof;
 mod server;
 
@@ -91,6 +92,9 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
     }
     // One by one, as they come: an instance that does not answer takes its time.
     server::checks(&loaded.settings, &mut tell).await?;
+    for check in outside::checks(loaded).await {
+        tell(check)?;
+    }
     for check in proof::checks(&loaded.settings).await? {
         tell(check)?;
     }

@@ -10,7 +10,7 @@ use super::error::CliError;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
-use crate::service::{self, Options};
+use crate::service::{self, Options, Rhythm};
 use crate::telemetry;
 use crate::vault::OsDisk;
 
@@ -27,6 +27,7 @@ pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
         check_interval: CHECK_INTERVAL,
         clock: Clock::System,
         disk: Arc::new(OsDisk),
+        rhythm: Rhythm::default(),
     };
     let settings = loaded.settings.clone();
     super::on_many_threads(async {

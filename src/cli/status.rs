@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::{open, output};
 use crate::catalog::ViewRows;
+use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
 use crate::vault::{OsDisk, StateLock, Vault};
@@ -13,21 +14,6 @@ const COUNTS: &str = "SELECT state, count(*) AS archives, sum(stored_bytes) AS s
                       FROM archives GROUP BY state ORDER BY state";
 
 const EXPORTS: &str = "SELECT * FROM exports ORDER BY instance, name";
-
-/// A loss is settled when what replaces it, or replaces that, was stored, or when somebody saw it.
-pub(super) const LOSSES: &str = "\
-WITH RECURSIVE heir (lost, id) AS (
-    SELECT id, id FROM archives WHERE state = 'lost'
-    UNION ALL
-    SELECT heir.lost, archives.id FROM heir JOIN archives ON archives.replaces = heir.id)
-SELECT * FROM archives WHERE state = 'lost' AND id NOT IN (
-    SELECT heir.lost FROM heir JOIN archives ON archives.id = heir.id
-    WHERE archives.state IN ('stored', 'trashed', 'deleting', 'deleted')
-       OR archives.acknowledged_at IS NOT NULL)
-ORDER BY id";
-
-pub(super) const DAMAGED: &str = "\
-SELECT * FROM archives WHERE state = 'damaged' AND acknowledged_at IS NULL ORDER BY id";
 
 const WAITING: &str = "\
 SELECT * FROM archives WHERE last_error IS NOT NULL AND next_attempt_at IS NOT NULL ORDER BY id
@@ -60,13 +46,16 @@ pub(super) async fn run(loaded: &Loaded, as_json: bool) -> Result<Exit, CliError
     let catalog = open::reader(state_dir).await?;
     let counts = catalog.view(COUNTS, &[]).await?;
     let exports = catalog.view(EXPORTS, &[]).await?;
-    let losses = catalog.view(LOSSES, &[]).await?;
-    let damaged = catalog.view(DAMAGED, &[]).await?;
+    let losses = catalog.unsettled_losses().await?;
+    let damaged = catalog.unsettled_damage().await?;
     let waiting = catalog.view(WAITING, &[]).await?;
     let unplanned = catalog.view(UNPLANNED, &[]).await?;
     let paused = paused_accounts(loaded, catalog.view(PAUSED, &[]).await?);
-    let missed: Vec<String> = missed_objectives(&exports);
-    let well = losses.rows.is_empty() && damaged.rows.is_empty() && missed.is_empty();
+    let facts = catalog.facts().await?;
+    let judgement = facts.judge(Clock::System.now());
+    let well = judgement.is_well();
+    let missed = judgement.missed.iter().map(|e| format!("{} of {}", e.name, e.instance));
+    let missed: Vec<String> = missed.collect();
     let running = StateLock::is_held(state_dir);
     let vault = Vault::at(state_dir, std::sync::Arc::new(OsDisk));
     let free = vault.free_bytes().ok();
@@ -147,15 +136,4 @@ fn paused_accounts(loaded: &Loaded, mut paused: ViewRows) -> ViewRows {
         |name: &Value| loaded.settings.accounts.iter().any(|a| name == a.name.as_str());
     paused.rows.retain(|row| row.first().is_some_and(is_configured));
     paused
-}
-
-fn missed_objectives(exports: &ViewRows) -> Vec<String> {
-    let objects = exports.clone().into_objects();
-    let missed = objects.iter().filter(|row| row.get("rpo_met").and_then(Value::as_i64) == Some(0));
-    missed
-        .map(|row| {
-            let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default();
-            format!("{} of {}", text("name"), text("instance"))
-        })
-        .collect()
 }

@@ -241,16 +241,23 @@ fn an_account_by_keys_needs_both_of_them() {
 }
 
 #[test]
-fn sections_of_later_versions_are_checked_and_warned_about() {
-    let warned = plus(
-        "[verify]\nevery = \"7d\"\n\
-         [metrics]\ntextfile = \"/m.prom\"\n\
+fn where_monitoring_looks_and_who_is_told_may_be_left_out() {
+    let said = loaded(&plus(
+        "[metrics]\ntextfile = \"/m.prom\"\n\
          [notify]\nping_url = \"https://ping.example/x?y=z\"",
-    );
+    ));
+    assert_eq!(said.warnings, [""; 0]);
+    assert_eq!(said.settings.metrics.textfile.as_deref(), Some(Path::new("/m.prom")));
+    let ping = said.settings.notify.ping.as_ref().unwrap();
+    assert_eq!(ping.reveal().as_str(), "https://ping.example/x?y=z");
+    assert_eq!(ping.place(), Some(("ping.example", 443)));
+    assert!(said.settings.notify.webhook.is_none());
+    assert!(!format!("{:?}", said.settings).contains("ping.example"), "an address is a secret");
     assert_eq!(
-        loaded(&warned).warnings,
-        ["metrics", "notify"]
-            .map(|section| format!("[{section}] is not acted on by this version yet"))
+        problem(&plus("[metrics]\ntextfile = \"/var/lib/m.txt\"")),
+        "22: metrics.textfile: must end in .prom, for node_exporter reads no other \
+         (got \"/var/lib/m.txt\"); \
+         for example textfile = \"/var/lib/node_exporter/roma-archived.prom\""
     );
     assert_eq!(loaded(&plus("[verify]\n[metrics]\n[notify]")).warnings, [""; 0]);
     let spare = "[[account]]\nname = \"spare\"\nauth = \"token\"\ntoken_file = \"/t\"";

@@ -1,17 +1,17 @@
-//! The sections that stand alone: `[retention]`, `[limits]`, `[pack]`, `[tls]` and those of later
-//! versions. Each begins with its defaults and replaces what was written.
+//! The sections that stand alone: `[retention]`, `[limits]`, `[pack]`, `[tls]`, `[verify]`,
+//! `[metrics]` and `[notify]`. Each begins with its defaults and replaces what was written.
 //!
 //! Never leaves a section half read: a wrong key is reported, and the next one is looked at.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::raw::{
-    RawConfig, RawHistory, RawLimits, RawPack, RawRetention, RawTest, RawTls, RawVerify,
+    RawHistory, RawLimits, RawMetrics, RawNotify, RawPack, RawRetention, RawTest, RawTls, RawVerify,
 };
 use super::{Fault, Report, Spot, quoted, values};
 use crate::lifecycle::Pace;
 use crate::retention::{CountRule, Given, Moment, Period, Policy, PolicyTest, WithinRule};
-use crate::settings::{Limits, Pack, PackMethod, Tls, Verify};
+use crate::settings::{Limits, Metrics, Notify, Pack, PackMethod, Tls, Verify};
 
 /// More downloads at once than this help no server.
 const MAX_DOWNLOADS: i64 = 256;
@@ -172,24 +172,19 @@ pub(super) fn verify(raw: Option<&RawVerify>, at: &Spot, report: &mut Report) ->
     verify
 }
 
-/// Sections that are part of the contract but of a later version: what they say must be right
-/// already, and nobody shall believe that it has an effect.
-pub(super) fn not_acted_on_yet(raw: &RawConfig, report: &mut Report) {
-    let top = Spot::default();
-    let mut set = Vec::new();
-    if let Some(metrics) = &raw.metrics {
-        let textfile = metrics.textfile.as_deref();
-        report.optional(&top.key("metrics").key("textfile"), textfile, values::absolute_path);
-        set.extend(textfile.is_some().then_some("metrics"));
-    }
-    if let Some(notify) = &raw.notify {
-        let at = top.key("notify");
-        let (ping, webhook) = (notify.ping_url.as_ref(), notify.webhook_url.as_ref());
-        report.optional(&at.key("ping_url"), ping, values::hidden_url);
-        report.optional(&at.key("webhook_url"), webhook, values::hidden_url);
-        set.extend((ping.is_some() || webhook.is_some()).then_some("notify"));
-    }
-    for section in set {
-        report.warn(format!("[{section}] is not acted on by this version yet"));
+/// Where monitoring looks.
+pub(super) fn metrics(raw: Option<&RawMetrics>, at: &Spot, report: &mut Report) -> Metrics {
+    let Some(raw) = raw else { return Metrics::default() };
+    let at = at.key("textfile");
+    Metrics { textfile: report.optional(&at, raw.textfile.as_deref(), values::textfile) }
+}
+
+/// Who is told.
+pub(super) fn notify(raw: Option<&RawNotify>, at: &Spot, report: &mut Report) -> Notify {
+    let Some(raw) = raw else { return Notify::default() };
+    let (ping, webhook) = (raw.ping_url.as_ref(), raw.webhook_url.as_ref());
+    Notify {
+        ping: report.optional(&at.key("ping_url"), ping, values::hidden_url),
+        webhook: report.optional(&at.key("webhook_url"), webhook, values::hidden_url),
     }
 }

@@ -39,8 +39,9 @@ pub(super) fn settings(raw: &RawConfig, metadata: &Url, report: &mut Report) -> 
         pack: sections::pack(raw.pack.as_ref(), &top.key("pack"), report),
         tls: sections::tls(raw.tls.as_ref(), &top.key("tls"), report),
         verify: sections::verify(raw.verify.as_ref(), &top.key("verify"), report),
+        metrics: sections::metrics(raw.metrics.as_ref(), &top.key("metrics"), report),
+        notify: sections::notify(raw.notify.as_ref(), &top.key("notify"), report),
     };
-    sections::not_acted_on_yet(raw, report);
     unused(&settings, report);
     report.problems.is_empty().then_some(settings)
 }

@@ -18,7 +18,7 @@ use super::{Fault, quoted, similar};
 use crate::model::{InvalidName, Name, WATCHED_EXPORT};
 use crate::retention::Count;
 use crate::schedule::{InvalidSchedule, Schedule};
-use crate::settings::{SecretPlace, Selection};
+use crate::settings::{HiddenUrl, SecretPlace, Selection};
 
 /// ROMA's identifiers are no longer than this where they are configured.
 const MAX_ID_CHARS: usize = 64;
@@ -105,6 +105,16 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, Fault> {
     } else {
         Err(Fault::new(format!("must be an absolute path (got {})", quoted(text))))
     }
+}
+
+/// A file for the textfile collector.
+pub(super) fn textfile(text: &str) -> Result<PathBuf, Fault> {
+    let path = absolute_path(text)?;
+    if path.extension().is_some_and(|extension| extension == "prom") {
+        return Ok(path);
+    }
+    let why = format!("must end in .prom, for node_exporter reads no other (got {})", quoted(text));
+    Err(Fault::new(why))
 }
 
 /// Where a secret lies. What was written may be the secret itself, so it is not repeated.
@@ -323,8 +333,8 @@ pub(super) fn proxy(text: &str) -> Result<Url, Fault> {
 }
 
 /// An address to be called; it usually holds a token and is not repeated.
-pub(super) fn hidden_url(text: &Hidden) -> Result<Url, Fault> {
-    web_url(&text.0).map_err(|fault| Fault {
+pub(super) fn hidden_url(text: &Hidden) -> Result<HiddenUrl, Fault> {
+    web_url(&text.0).map(HiddenUrl::new).map_err(|fault| Fault {
         why: "is not a URL without user and password (the value is not shown here)".to_owned(),
         ..fault
     })

@@ -31,6 +31,7 @@ mod removal;
 mod restoring;
 mod scrub;
 mod shell;
+mod signs;
 mod space;
 mod starting;
 mod step;

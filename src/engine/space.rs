@@ -53,6 +53,11 @@ impl Space {
         self.missing_bytes.unwrap_or(0)
     }
 
+    /// What was left at the last look; nothing before the first one.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        Some(self.free_bytes).filter(|free| *free != u64::MAX)
+    }
+
     /// When the disk is looked at next, if anything depends on it.
     pub(super) fn next_look(&self) -> Option<Timestamp> {
         self.is_short().then_some(self.next_look)

@@ -28,6 +28,32 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Transient,
+        Self::Busy,
+        Self::Throttled,
+        Self::Unauthorized,
+        Self::Paused,
+        Self::Permanent,
+        Self::Gone,
+        Self::Local,
+    ];
+
+    /// The word in the detail of an event.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Busy => "busy",
+            Self::Throttled => "throttled",
+            Self::Unauthorized => "unauthorized",
+            Self::Paused => "paused",
+            Self::Permanent => "permanent",
+            Self::Gone => "gone",
+            Self::Local => "local",
+        }
+    }
+
     /// Waiting for one's turn, which is no failed attempt.
     pub const fn is_waiting(self) -> bool {
         matches!(self, Self::Busy | Self::Paused)
@@ -62,5 +88,17 @@ impl Failure {
     /// A failure without a wish of the server's.
     pub fn new(class: FailureClass, effect: Effect, message: impl Into<String>) -> Self {
         Self { class, effect, message: message.into(), retry_after_ms: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_events() {
+        for class in FailureClass::ALL {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
+        }
     }
 }

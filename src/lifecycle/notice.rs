@@ -31,6 +31,11 @@ pub enum Notice {
     /// A file that belongs to no archive was moved to quarantine; both places are relative to the
     /// state directory.
     FileQuarantined { path: String, kept_as: String, message: String },
+    /// The newest complete snapshot of an export is older than its objective (`rpo`), or there is
+    /// none.
+    ObjectiveMissed { instance: Name, export: Name, message: String },
+    /// The objective is met again.
+    ObjectiveMet { instance: Name, export: Name },
 }
 
 impl Notice {
@@ -46,6 +51,8 @@ impl Notice {
             Self::SpaceShort { .. } => "space_short",
             Self::SpaceRestored { .. } => "space_restored",
             Self::FileQuarantined { .. } => "file_quarantined",
+            Self::ObjectiveMissed { .. } => "objective_missed",
+            Self::ObjectiveMet { .. } => "objective_met",
         }
     }
 }

@@ -25,7 +25,8 @@ pub enum SnapshotState {
 }
 
 impl SnapshotState {
-    const ALL: [Self; 5] =
+    /// All of them.
+    pub const ALL: [Self; 5] =
         [Self::Open, Self::Complete, Self::Incomplete, Self::Trashed, Self::Deleted];
 
     /// The word in the catalog, on the screen and in the documents.

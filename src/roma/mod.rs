@@ -153,6 +153,16 @@ impl Roma {
         self.instances.values().filter_map(|target| target.clock.offset()).collect()
     }
 
+    /// The same of one instance.
+    pub fn clock_offset(&self, instance: &Name) -> Option<ClockOffset> {
+        self.instances.get(instance)?.clock.offset()
+    }
+
+    /// When the credential at hand of an account ends, where that is known.
+    pub fn credential_end(&self, account: &Name) -> Option<Timestamp> {
+        self.instances.values().find(|target| target.account == *account)?.session.ends()
+    }
+
     /// Our clock was set: what any instance said of it before means nothing any more.
     pub fn forget_clocks(&self) {
         self.instances.values().for_each(|target| target.clock.forget());
@@ -324,6 +334,12 @@ fn push_encoded(path: &mut String, part: &[u8]) {
             let _ = write!(path, "%{byte:02X}");
         }
     }
+}
+
+/// A client for addresses that have nothing to do with ROMA: the same certificates and proxy, and
+/// neither redirects nor retries.
+pub fn plain_client(tls: &Tls, timeout: Duration) -> Result<Client, ClientError> {
+    builder(tls)?.timeout(timeout).build().map_err(ClientError::Build)
 }
 
 /// For the metadata service: it is on the machine's own link, where no proxy is.

@@ -23,6 +23,8 @@ pub(super) struct Session {
     purse: tokio::sync::Mutex<Purse>,
     /// Never held across an await: the answer at hand may be the beginning of a package.
     standing: Mutex<Standing>,
+    /// When the credential at hand ends, where that is known.
+    ends: Mutex<Option<Timestamp>>,
     /// Had by the one call that tries a credential nobody has accepted yet.
     trial: Arc<tokio::sync::Mutex<()>>,
 }
@@ -53,6 +55,7 @@ impl Session {
             http,
             purse: tokio::sync::Mutex::default(),
             standing: Mutex::new(Standing::new(instances)),
+            ends: Mutex::default(),
             trial: Arc::default(),
         }
     }
@@ -106,8 +109,14 @@ impl Session {
             standing.unchanged(instance, &credential, &what, now)?;
         }
         standing.signed_in();
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = obtained.ends;
         *held = Some(obtained);
         Ok(credential)
+    }
+
+    /// When the credential at hand ends, where that is known; never waits for a signing in.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `instance` refused what it was sent: its next request brings something new. Should that be

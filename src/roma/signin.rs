@@ -36,6 +36,8 @@ pub(super) struct Held {
     pub(super) fresh: Term,
     /// Until then a request may begin with it, should there be no other.
     pub(super) good: Term,
+    /// When it runs out, if somebody said so.
+    pub(super) ends: Option<Timestamp>,
 }
 
 impl Held {
@@ -43,7 +45,7 @@ impl Held {
         let lifetime = lifetime.min(LIFETIME);
         let span = lifetime.saturating_sub(MARGIN.min(lifetime / 2));
         let term = Term { from: now, span };
-        Self { credential, fresh: term, good: term }
+        Self { credential, fresh: term, good: term, ends: None }
     }
 
     fn of_agency(keys: AgencyKeys, now: Timestamp, lifetime: Duration) -> Self {
@@ -54,6 +56,7 @@ impl Held {
             credential: Credential::Keys(keys),
             fresh: before(AGENCY_MARGIN.min(lifetime / 2)),
             good: before(MARGIN.min(lifetime / 4)),
+            ends: Some(now.plus(lifetime)),
         }
     }
 
@@ -153,7 +156,9 @@ async fn by_password(
         .and_then(|value| value.to_str().ok())
         .filter(|value| !value.is_empty())
         .ok_or_else(|| answer::bad(Call::Token, "no X-Subject-Token"))?;
-    let lifetime = wire::token_lifetime(&body, now).unwrap_or(LIFETIME);
+    let said = wire::token_lifetime(&body, now);
+    let lifetime = said.unwrap_or(LIFETIME);
     tracing::debug!(lifetime_seconds = lifetime.as_secs(), "signed in to IAM");
-    Ok(Held::new(Credential::Token(SecretString::from(value)), now, lifetime))
+    let held = Held::new(Credential::Token(SecretString::from(value)), now, lifetime);
+    Ok(Held { ends: said.map(|lifetime| now.plus(lifetime)), ..held })
 }

@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+mod monitor;
 mod retentions;
 mod signals;
 mod systemd;
+mod watchers;
 
+pub use monitor::Rhythm;
 pub use signals::on_signals;
 
 use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
@@ -25,9 +28,10 @@ use crate::roma::{ClientError, Roma};
 use crate::schedule::credible_last;
 use crate::settings::Settings;
 use crate::vault::{Disk, LockError, StateLock, Vault, VaultError};
+use monitor::Monitor;
 pub use retentions::{Consequence, consequences, retentions, tried};
 use retentions::{announce, policy_hash, watched};
-use systemd::Systemd;
+use watchers::Watchers;
 
 /// Why the daemon ended other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +93,8 @@ pub struct Options {
     pub clock: Clock,
     /// The disk.
     pub disk: Arc<dyn Disk>,
+    /// How often the outside hears of it.
+    pub rhythm: Rhythm,
 }
 
 /// Runs the daemon until `shutdown`, or with `once` until every archive is at rest.
@@ -97,18 +103,20 @@ pub async fn run(
     options: Options,
     shutdown: CancellationToken,
 ) -> Result<(), ServiceError> {
-    let mut systemd = Systemd::new();
+    let mut watchers = Watchers::new();
     create_state_dir(&settings.state_dir)?;
     let lock = StateLock::acquire(&settings.state_dir)?;
     let grace = settings.limits.shutdown_grace;
     // Before anything else there: a database of something else means that it is not ours.
     let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
-    let assembled = assemble(settings, &catalog, &options);
-    let result = match attend(assembled, &catalog, &mut systemd, &shutdown).await {
-        Some(Ok(mut engine)) => {
-            serve(&mut engine, &catalog, &options, &mut systemd, &shutdown, grace)
-                .await
-                .map_err(ServiceError::from)
+    let assembled = Box::pin(assemble(settings, &catalog, &options));
+    let result = match attend(assembled, &catalog, &mut watchers, &shutdown).await {
+        Some(Ok((mut engine, monitor))) => {
+            watchers.join(monitor);
+            let served = serve(&mut engine, &catalog, &options, &mut watchers, &shutdown, grace);
+            let served = Box::pin(served).await;
+            Box::pin(watchers.leave(&engine, &catalog)).await;
+            served.map_err(ServiceError::from)
         }
         Some(Err(error)) => Err(error),
         None => Ok(()),
@@ -123,21 +131,21 @@ async fn serve(
     engine: &mut Engine,
     catalog: &Catalog,
     options: &Options,
-    systemd: &mut Systemd,
+    watchers: &mut Watchers,
     shutdown: &CancellationToken,
     grace: Duration,
 ) -> Result<(), EngineError> {
-    match attend(engine.recover(), catalog, systemd, shutdown).await {
+    match attend(engine.recover(), catalog, watchers, shutdown).await {
         Some(recovered) => recovered?,
         None => return Ok(()),
     }
-    systemd.ready(&engine.summary());
+    watchers.systemd.ready(&engine.summary());
     tracing::info!(status = engine.summary(), "ready");
-    let worked = work(engine, catalog, options, systemd, shutdown).await;
+    let worked = work(engine, catalog, options, watchers, shutdown).await;
     if let Err(error) = &worked {
         tracing::error!(error = %story(error), "stopping because of this");
     }
-    let drained = drain(engine, catalog, systemd, grace).await;
+    let drained = drain(engine, catalog, watchers, grace).await;
     worked.and(drained)
 }
 
@@ -146,19 +154,19 @@ async fn work(
     engine: &mut Engine,
     catalog: &Catalog,
     options: &Options,
-    systemd: &mut Systemd,
+    watchers: &mut Watchers,
     shutdown: &CancellationToken,
 ) -> Result<(), EngineError> {
     while !shutdown.is_cancelled() {
-        let Some(passed) = attend(engine.pass(), catalog, systemd, shutdown).await else {
+        let Some(passed) = attend(engine.pass(), catalog, watchers, shutdown).await else {
             return Ok(());
         };
         let wake = passed?;
-        systemd.alive(engine.summary());
+        watchers.alive(engine);
         if options.once && engine.is_at_rest() {
             return Ok(());
         }
-        let latest = options.clock.now().plus(systemd.longest_sleep());
+        let latest = options.clock.now().plus(watchers.longest_sleep());
         // Only waiting stands in here; dropping any of these futures loses nothing.
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -176,7 +184,7 @@ async fn work(
 async fn attend<T>(
     work: impl Future<Output = T>,
     catalog: &Catalog,
-    systemd: &mut Systemd,
+    watchers: &mut Watchers,
     shutdown: &CancellationToken,
 ) -> Option<T> {
     tokio::pin!(work);
@@ -185,7 +193,7 @@ async fn attend<T>(
             result = &mut work => return Some(result),
             () = pause(ATTENTION) => {
                 if let Some(waiting) = catalog.waiting() {
-                    systemd.waiting(format!("waiting: {waiting}"));
+                    watchers.waiting(format!("waiting: {waiting}"));
                     if shutdown.is_cancelled() {
                         return None;
                     }
@@ -201,13 +209,13 @@ async fn attend<T>(
 async fn drain(
     engine: &mut Engine,
     catalog: &Catalog,
-    systemd: &mut Systemd,
+    watchers: &mut Watchers,
     grace: Duration,
 ) -> Result<(), EngineError> {
     engine.stop_starting();
     let status = format!("stopping: {}", engine.summary());
     tracing::info!(status, grace_seconds = grace.as_secs(), "stopping");
-    systemd.stopping(&status, grace);
+    watchers.systemd.stopping(&status, grace);
     // Shutdown is about real time, whatever the clock of the archives says.
     let mut result = Ok(());
     let finished = tokio::time::timeout(grace, async {
@@ -237,7 +245,7 @@ async fn assemble(
     settings: Settings,
     catalog: &Catalog,
     options: &Options,
-) -> Result<Engine, ServiceError> {
+) -> Result<(Engine, Monitor), ServiceError> {
     let roma = Roma::new(&settings.accounts, &settings.instances, &settings.limits, &settings.tls)?;
     let vault = Vault::open(&settings.state_dir, options.disk.clone())?;
     let room = vault.clone();
@@ -245,6 +253,8 @@ async fn assemble(
     let now = options.clock.now();
     record_configuration(catalog, &settings, now).await?;
     announce(catalog, &settings, now).await?;
+    // Before recovery, whose losses must be told of, too.
+    let monitor = Monitor::start(&settings, catalog, options).await?;
     let assignment = Assignment {
         retentions: retentions(&settings),
         accounts: settings
@@ -275,7 +285,7 @@ async fn assemble(
         room_patience: ROOM_PATIENCE,
         health: Health::default(),
     };
-    Ok(Engine::new(shell, assignment))
+    Ok((Engine::new(shell, assignment), monitor))
 }
 
 /// The catalog found no room.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::clock::Clock;
-use roma_archived::service::{self, Options};
+use roma_archived::service::{self, Options, Rhythm};
 use roma_sim::knobs::{ConsumePoint, DownloadFraming, SpentJob};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobSpec, JobState, Knobs, SimOptions, Simulator};
 use roma_sim::{CreatedJob, defaults};
@@ -121,6 +121,7 @@ async fn downloads_do_not_count_on_the_same_room() {
         check_interval: Duration::from_secs(1),
         clock: Clock::System,
         disk: Arc::new(Tight::new(Arc::new(AtomicU64::new((1 << 20) + 5_000_000)))),
+        rhythm: Rhythm::default(),
     };
     let settings = roma_archived::config::load(&config).unwrap().settings;
     simulator.world().script_always(Endpoint::Download, Fault::Stall { bytes: 1, ms: 300 });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use roma_archived::catalog::{Access, Catalog};
 use roma_archived::clock::{Clock, ManualClock};
 use roma_archived::roma::Roma;
-use roma_archived::service::{self, Options};
+use roma_archived::service::{self, Options, Rhythm};
 use roma_archived::settings::{Account, Auth, Instance, Limits, SecretPlace, Tls};
 use roma_archived::vault::OsDisk;
 use roma_sim::{ContentSpec, Endpoint, Fault, JobState, SimClock, SimOptions, Simulator, defaults};
@@ -123,6 +123,7 @@ async fn an_instance_whose_downloads_never_end_holds_up_no_other() {
         check_interval: Duration::from_secs(1),
         clock: Clock::System,
         disk: Arc::new(OsDisk),
+        rhythm: Rhythm::default(),
     };
     let shutdown = CancellationToken::new();
     let daemon = tokio::spawn(service::run(settings, options, shutdown.clone()));

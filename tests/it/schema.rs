@@ -64,7 +64,7 @@ async fn number(db: &mut SqliteConnection, sql: &str) -> i64 {
 }
 
 /// Names of the views and their columns, in order.
-async fn views(db: &mut SqliteConnection) -> BTreeMap<String, Vec<String>> {
+pub(crate) async fn views(db: &mut SqliteConnection) -> BTreeMap<String, Vec<String>> {
     let mut views = BTreeMap::new();
     for view in texts(db, "SELECT name FROM sqlite_schema WHERE type = 'view'").await {
         let columns = texts(db, &format!("SELECT name FROM pragma_table_info('{view}')")).await;
@@ -73,8 +73,13 @@ async fn views(db: &mut SqliteConnection) -> BTreeMap<String, Vec<String>> {
     views
 }
 
+/// When everything in the sample happened.
+pub(crate) fn sample_time() -> Timestamp {
+    sample::at()
+}
+
 /// A new catalog of the sample, and a connection that may write to it behind the program's back.
-async fn sample() -> (tempfile::TempDir, SqliteConnection) {
+pub(crate) async fn sample() -> (tempfile::TempDir, SqliteConnection) {
     let directory = tempfile::tempdir().unwrap();
     sample::catalog(directory.path()).await.close().await.unwrap();
     let mut db = SqliteConnection::connect_with(&options(directory.path())).await.unwrap();
@@ -223,7 +228,7 @@ async fn the_file_says_what_it_is_and_is_private() {
                     ESCAPE '\\'";
     let loose = texts(&mut db, &format!("SELECT name {internal} AND NOT strict")).await;
     assert_eq!(loose, [""; 0]);
-    assert_eq!(number(&mut db, &format!("SELECT count(*) {internal}")).await, 6);
+    assert_eq!(number(&mut db, &format!("SELECT count(*) {internal}")).await, 7);
     let refused = sqlx::query("CREATE TABLE mine (id INTEGER)").execute(&mut db).await;
     assert!(refused.unwrap_err().to_string().contains("readonly"));
     db.close().await.unwrap();
@@ -301,7 +306,7 @@ async fn rows_that_do_not_add_up_are_refused() {
 }
 
 /// The SQL texts that stand as constants in the source, by name.
-fn constants() -> Vec<(String, String)> {
+pub(crate) fn constants() -> Vec<(String, String)> {
     let mut constants = Vec::new();
     let mut folders = vec![page::path("src")];
     while let Some(folder) = folders.pop() {
@@ -321,7 +326,7 @@ fn constants() -> Vec<(String, String)> {
                 let mut sql = lines.next().unwrap().to_owned();
                 lines.for_each(|line| sql.push_str(line.trim_start()));
                 let verb = sql.split_whitespace().next().unwrap_or_default();
-                if ["SELECT", "INSERT", "UPDATE", "DELETE"].contains(&verb) {
+                if ["SELECT", "WITH", "INSERT", "UPDATE", "DELETE"].contains(&verb) {
                     constants.push((format!("{} {name}", path.display()), sql));
                 }
             }

@@ -230,6 +230,12 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
         short,
         restored,
         moved,
+        Notice::ObjectiveMissed {
+            instance: name("prod"),
+            export: name("nightly"),
+            message: "there is no complete snapshot".to_owned(),
+        },
+        Notice::ObjectiveMet { instance: name("prod"), export: name("nightly") },
     ];
     sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {

@@ -7,6 +7,7 @@ pub(crate) mod faulty_disk;
 pub(crate) mod oracle;
 pub(crate) mod platter;
 pub(crate) mod process;
+pub(crate) mod receiver;
 pub(crate) mod relay;
 pub(crate) mod scratch;
 pub(crate) mod site;

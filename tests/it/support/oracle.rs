@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use roma_archived::lifecycle::{Archive, Event, Holding, Milestones, State, StateWord};
-use roma_archived::model::{ArchiveId, Format, Sha256Digest, Timestamp};
+use roma_archived::model::{ArchiveId, Format, Name, Sha256Digest, Timestamp};
 use roma_archived::vault::Found;
 use roma_sim::{PackageRecord, defaults};
 use serde_json::Value;
@@ -53,6 +53,36 @@ impl World {
         assert_eq!(&replay, archive);
     }
 
+    /// What is counted as it changes is what a count of everything comes to.
+    async fn check_tally(&self) {
+        let facts = self.catalog.facts().await.unwrap();
+        let tally = |instance: &Name, export: &Name, state: &str, numbers: [u64; 3]| {
+            format!("{instance} {export} {state} {numbers:?}")
+        };
+        let mut kept = Vec::new();
+        for count in facts.archives.iter().filter(|count| count.count > 0) {
+            let numbers = [count.count, count.raw_bytes, count.stored_bytes];
+            kept.push(tally(&count.instance, &count.export, count.state.as_str(), numbers));
+        }
+        for count in facts.snapshots.iter().filter(|count| count.count > 0) {
+            let numbers = [count.count, count.raw_bytes, count.stored_bytes];
+            kept.push(tally(&count.instance, &count.export, count.state.as_str(), numbers));
+        }
+        let select = |numbers: &str, view: &str| {
+            format!(
+                "SELECT instance || ' ' || export || ' ' || state || ' [' || {numbers} || ']' \
+                 FROM {view} GROUP BY instance, export, state"
+            )
+        };
+        let archives = select("count(*) || ', 0, 0'", "archives");
+        let sums = "count(*) || ', ' || sum(raw_bytes) || ', ' || sum(stored_bytes)";
+        let mut counted = self.column(&archives).await;
+        counted.extend(self.column(&select(sums, "snapshots")).await);
+        kept.sort();
+        counted.sort();
+        assert_eq!(kept, counted, "the tally");
+    }
+
     /// Neither the catalog nor its log of changes holds a secret.
     fn check_secrecy(&self) {
         for file in ["catalog.db", "catalog.db-wal"] {
@@ -81,6 +111,7 @@ impl World {
         for archive in &archives {
             self.check_replay(archive).await;
         }
+        self.check_tally().await;
         self.check_files(&archives);
         self.check_shares().await;
         self.check_losses(&archives);
