@@ -35,7 +35,7 @@ CREATE TABLE internal_snapshot (
     id                    INTEGER PRIMARY KEY AUTOINCREMENT,
     instance              TEXT NOT NULL,
     export                TEXT NOT NULL,
-    origin                TEXT NOT NULL CHECK (origin IN ('schedule', 'command', 'watch')),
+    origin                TEXT NOT NULL CHECK (origin IN ('schedule', 'command', 'watch', 'rebuild')),
     taken_at_ms           INTEGER NOT NULL,
     state                 TEXT NOT NULL
         CHECK (state IN ('open', 'complete', 'incomplete', 'trashed', 'deleted')),

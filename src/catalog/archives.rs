@@ -41,6 +41,7 @@ pub(super) async fn apply_change(
     };
     if let Some(generation) = generation {
         let replacement = NewArchive {
+            id: None,
             snapshot: changed.snapshot,
             instance: &changed.instance,
             export: &changed.export,
@@ -161,6 +162,8 @@ async fn update_archive(
 }
 
 pub(super) struct NewArchive<'a> {
+    /// The next free number, unless it has one already.
+    pub(super) id: Option<ArchiveId>,
     pub(super) snapshot: SnapshotId,
     pub(super) instance: &'a Name,
     pub(super) export: &'a Name,
@@ -190,6 +193,7 @@ pub(super) async fn open_archive(
         .bind(scope)
         .bind(new.scheduled_at.as_millis())
         .bind(new.not_before.as_millis())
+        .bind(new.id.map(|id| id.0))
         .execute(&mut *db)
         .await
         .map_err(failed)?

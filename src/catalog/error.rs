@@ -29,6 +29,27 @@ pub enum CatalogError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A copy cannot be made or read.
+    #[error("cannot copy the catalog to {}", path.display())]
+    Copy {
+        /// The copy.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A copy is not whole, and so may the catalog not be.
+    #[error(
+        "the copy {} of the catalog does not add up ({problem}): keep the older backups, and look \
+         at the catalog itself with `sqlite3 -readonly ... 'PRAGMA integrity_check'`",
+        path.display()
+    )]
+    CopyBroken {
+        /// The copy.
+        path: PathBuf,
+        /// What was found first.
+        problem: String,
+    },
     /// The file is a database of something else.
     #[error("{} is not a catalog of roma-archived (application_id {found:#x})", path.display())]
     Foreign {

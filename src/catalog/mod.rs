@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 mod archives;
 mod connect;
+mod copy;
 mod error;
 mod exports;
 mod facts;
@@ -24,6 +25,7 @@ mod log;
 mod operation;
 mod pins;
 mod read;
+mod rebuild;
 mod record;
 mod refusal;
 mod row;
@@ -34,9 +36,11 @@ mod strain;
 mod write;
 mod writer;
 
+pub use copy::{Copied, check_copy};
 pub use error::CatalogError;
 pub use pins::{Pin, Unpin};
 pub use read::ViewRows;
+pub use rebuild::{RebuiltArchive, RebuiltSnapshot};
 pub use record::{
     Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Opened, Origin, Planning,
     Sequel, SnapshotRecord, Uncovered, UnplannedSnapshot, VerdictNote,

@@ -1,11 +1,12 @@
 //! What the writer is asked to do, and what comes of it.
 
 use super::pins::{Pin, Unpin};
+use super::rebuild::RebuiltSnapshot;
 use super::record::{
     Adopted, Adoption, Change, ExportRecord, NewSnapshot, Opened, Planning, VerdictNote,
 };
 use crate::lifecycle::{Archive, Notice, SnapshotEvent};
-use crate::model::SnapshotId;
+use crate::model::{ArchiveId, SnapshotId};
 
 /// What can be written. Cloned, because a transaction that found no room is tried again.
 #[derive(Clone)]
@@ -28,6 +29,10 @@ pub(super) enum Operation {
         value: String,
         replace: bool,
     },
+    /// Snapshots of which only the files are known.
+    EnterRebuilt(Vec<RebuiltSnapshot>),
+    /// Larger numbers than these come next.
+    NumberAbove(ArchiveId, SnapshotId),
     /// Not a write: whether *another* connection has written. Only this connection can tell.
     DataVersion,
 }

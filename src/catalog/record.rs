@@ -44,6 +44,8 @@ pub enum Origin {
     Command,
     /// A job that was started elsewhere was adopted with `watch`.
     Watch,
+    /// Nobody knows any more: its files were found by `rebuild`.
+    Rebuild,
 }
 
 impl Origin {
@@ -53,6 +55,7 @@ impl Origin {
             Self::Schedule => "schedule",
             Self::Command => "command",
             Self::Watch => "watch",
+            Self::Rebuild => "rebuild",
         }
     }
 }

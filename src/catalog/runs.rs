@@ -91,7 +91,7 @@ pub(super) async fn open(
 ) -> Result<Opened, CatalogError> {
     let NewSnapshot { instance, export, origin, taken_at, .. } = new;
     let (behind, waiting) = match origin {
-        Origin::Watch => (None, None),
+        Origin::Watch | Origin::Rebuild => (None, None),
         Origin::Schedule | Origin::Command => open_runs(db, instance, export).await?,
     };
     if *origin == Origin::Schedule {
@@ -212,6 +212,7 @@ async fn open_parts(
     let mut archives = Vec::with_capacity(scopes.len());
     for (part, scope) in (1..).zip(scopes) {
         let new = NewArchive {
+            id: None,
             snapshot: run.id,
             instance: &run.instance,
             export: &run.export,

@@ -1,5 +1,11 @@
 //! Every SQL text of the program. `tests/it/schema.rs` prepares each against a fresh catalog.
 
+pub(super) const SELECT_COPIED: &str = "\
+SELECT (SELECT count(*) FROM internal_snapshot) AS snapshots,
+    (SELECT count(*) FROM internal_archive) AS archives,
+    (SELECT coalesce(max(seq), 0) FROM internal_event) AS seq,
+    (SELECT at_ms FROM internal_event ORDER BY seq DESC LIMIT 1) AS at_ms";
+
 pub(super) const SELECT_ARCHIVE: &str = "SELECT * FROM internal_archive WHERE id = ?";
 
 /// In steps of so many numbers, so that no page costs more the more was deleted.
@@ -56,9 +62,9 @@ pub(super) const SELECT_ARCHIVES_OF_SNAPSHOT: &str =
 
 pub(super) const INSERT_ARCHIVE: &str = "\
 INSERT INTO internal_archive (
-    snapshot_id, instance, export, part, generation, replaces, scope, revision, attempts,
+    id, snapshot_id, instance, export, part, generation, replaces, scope, revision, attempts,
     downloads, at_rest, scheduled_at_ms, not_before_ms, state)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, ?8, ?9, 'scheduled')";
+VALUES (?10, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, ?8, ?9, 'scheduled')";
 
 pub(super) const UPDATE_ARCHIVE: &str = "\
 UPDATE internal_archive SET
@@ -106,6 +112,25 @@ SELECT * FROM internal_archive WHERE id IN (
 pub(super) const INSERT_SNAPSHOT: &str = "\
 INSERT INTO internal_snapshot (instance, export, origin, taken_at_ms, state, not_before_ms)
 VALUES (?, ?, ?, ?, 'open', ?)";
+
+pub(super) const INSERT_REBUILT_SNAPSHOT: &str = "\
+INSERT INTO internal_snapshot (
+    id, instance, export, origin, taken_at_ms, state, not_before_ms, parts)
+VALUES (?, ?, ?, ?, ?, 'open', ?, ?)";
+
+/// The digest is that of no policy: the first one that is recorded counts as changed.
+pub(super) const UPSERT_REBUILT_EXPORT: &str = "\
+INSERT INTO internal_export (
+    instance, name, configured, first_seen_at_ms, last_due_at_ms, policy_hash)
+VALUES (?1, ?2, 0, ?3, ?4, 'rebuilt')
+ON CONFLICT (instance, name) DO UPDATE SET last_due_at_ms = max(last_due_at_ms, ?4)";
+
+pub(super) const RAISE_SEQUENCE: &str =
+    "UPDATE sqlite_sequence SET seq = max(seq, ?2) WHERE name = ?1";
+
+pub(super) const BEGIN_SEQUENCE: &str = "\
+INSERT INTO sqlite_sequence (name, seq)
+SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)";
 
 pub(super) const SELECT_OPEN_RUNS: &str = "\
 SELECT id, parts IS NOT NULL AS is_planned FROM internal_snapshot

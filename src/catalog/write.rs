@@ -12,6 +12,7 @@ use super::exports::{configure_export, note_verdict};
 use super::journal::Line;
 use super::operation::{Operation, Outcome};
 use super::pins;
+use super::rebuild;
 use super::record::{Adopted, Adoption, NewSnapshot, Origin};
 use super::row;
 use super::runs;
@@ -84,13 +85,13 @@ pub(super) async fn perform(
             Ok(Outcome::Undeleted(archives, pin))
         }
         Operation::Stamp { key, value, replace } => {
-            sqlx::query(if replace { sql::UPSERT_META } else { sql::INSERT_META })
-                .bind(key)
-                .bind(value)
-                .execute(&mut *db)
-                .await
-                .map_err(failed)?;
-            Ok(Outcome::Done)
+            let statement = if replace { sql::UPSERT_META } else { sql::INSERT_META };
+            let query = sqlx::query(statement).bind(key).bind(value);
+            query.execute(&mut *db).await.map_err(failed).map(|_| Outcome::Done)
+        }
+        Operation::EnterRebuilt(snapshots) => rebuild::enter(db, snapshots, at, journal).await,
+        Operation::NumberAbove(archive, snapshot) => {
+            rebuild::number_above(db, archive, snapshot).await
         }
         Operation::DataVersion => data_version(db).await.map(Outcome::DataVersion),
     }
@@ -143,6 +144,7 @@ async fn adopt(
         .await
         .map_err(failed)?;
     let new = NewArchive {
+        id: None,
         snapshot,
         instance: &new.instance,
         export: &new.export,

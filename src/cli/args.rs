@@ -1,5 +1,6 @@
 //! The command line, as `--help` explains it.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -70,6 +71,10 @@ pub(super) enum Command {
     Undelete(UndeleteArgs),
     /// Say that a loss was seen, after which `status` is content about it.
     Ack(AckArgs),
+    /// Copy the catalog, read the copy through and put it in place, beside a running daemon.
+    Backup(BackupArgs),
+    /// Make the catalog anew from the vault, when it is gone or broken and there is no backup.
+    Rebuild(RebuildArgs),
     /// Send stored packages to an instance, which imports them; shows first what would be sent.
     Restore(RestoreArgs),
     /// Read stored files again and compare them; exits with 1 if one is not what it was.
@@ -249,6 +254,32 @@ pub(super) struct AckArgs {
     /// Why nothing more can be done, for whoever wonders later.
     #[arg(long, value_name = "TEXT")]
     pub(super) reason: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// Where to: a file, or a folder, in which the copy is called `roma-catalog-TIME.db`.
+    #[arg(value_name = "FILE_OR_DIR")]
+    pub(super) target: PathBuf,
+    /// Replace the file that is there.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Afterwards keep only so many of the copies in the folder, the newest.
+    #[arg(long, value_name = "N")]
+    pub(super) keep: Option<NonZeroUsize>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RebuildArgs {
+    /// Although there is a catalog; it is kept beside the new one.
+    #[arg(long)]
+    pub(super) force: bool,
     /// Print JSON.
     #[arg(long)]
     pub(super) json: bool,

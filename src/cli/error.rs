@@ -8,7 +8,7 @@ use crate::engine::{EngineError, RestoreError};
 use crate::exit::Exit;
 use crate::lifecycle::FailureClass;
 use crate::roma::ClientError;
-use crate::service::ServiceError;
+use crate::service::{RebuildError, ServiceError};
 use crate::vault::{EntryError, ExtractError, LockError, LookError};
 
 /// A command that failed. The causes are printed once, by [`super::main`].
@@ -121,6 +121,12 @@ fn service_exit(error: &ServiceError) -> Exit {
     match error {
         ServiceError::StateDir { .. } | ServiceError::WrongUser { .. } => Exit::CannotCreate,
         ServiceError::Lock(LockError::Held { .. }) => Exit::Held,
+        ServiceError::CatalogGone { .. } => Exit::Data,
+        ServiceError::Rebuild(error) => match error {
+            RebuildError::CatalogThere { .. } => Exit::CannotCreate,
+            RebuildError::NoPackages { .. } => Exit::Data,
+            RebuildError::Unreadable { .. } | RebuildError::Incomplete { .. } => Exit::Io,
+        },
         ServiceError::Client(_) => Exit::Config,
         ServiceError::Catalog(error) | ServiceError::Engine(EngineError::Catalog(error)) => {
             catalog_exit(error)
@@ -152,6 +158,7 @@ fn restore_exit(error: &RestoreError) -> Exit {
 fn catalog_exit(error: &CatalogError) -> Exit {
     match error {
         error if error.is_unfinished_migration() => Exit::Io,
+        CatalogError::CopyBroken { .. } => Exit::NotWell,
         CatalogError::Foreign { .. }
         | CatalogError::BadRow { .. }
         | CatalogError::Migrate { .. }

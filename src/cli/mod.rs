@@ -7,6 +7,7 @@ use clap::Parser;
 
 mod ack;
 mod args;
+mod backup;
 mod cat;
 mod check_config;
 #[cfg(feature = "demo")]
@@ -27,6 +28,7 @@ mod packages;
 mod pins;
 mod plan;
 mod progress;
+mod rebuild;
 mod restore;
 mod run;
 mod show;
@@ -78,6 +80,8 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Unpin(args) => on_one_thread(pins::unpin(&load(&config)?, &args)),
         Command::Undelete(args) => on_one_thread(undelete::run(&load(&config)?, &args)),
         Command::Ack(args) => on_one_thread(ack::run(&load(&config)?, &args)),
+        Command::Backup(args) => on_one_thread(backup::run(&load(&config)?, &args)),
+        Command::Rebuild(args) => on_one_thread(rebuild::run(&load(&config)?, &args)),
         Command::Restore(args) => on_one_thread(restore::run(&load(&config)?, &args)),
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Ls(args) => on_one_thread(ls::run(&load(&config)?, &args)),

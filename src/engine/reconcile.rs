@@ -40,9 +40,10 @@ pub(super) fn found(manifest: &Manifest, file: StoredFile) -> Found {
         job: manifest.job_id.clone(),
         package: manifest.package_id.clone(),
         ready_at: manifest.ready_at,
-        downloaded_at: manifest.downloaded_at,
+        downloaded_at: Some(manifest.downloaded_at),
         raw: manifest.raw(),
         file,
+        original: None,
     }
 }
 

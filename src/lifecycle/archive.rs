@@ -194,7 +194,7 @@ impl Milestones {
             }
             Event::FileFound(found) => {
                 self.ready_at = self.ready_at.or(found.ready_at);
-                self.downloaded_at = self.downloaded_at.or(Some(found.downloaded_at));
+                self.downloaded_at = self.downloaded_at.or(found.downloaded_at);
                 self.stored_at = Some(at);
                 self.verified_at = Some(at);
                 self.acknowledged_at = None;

@@ -36,6 +36,9 @@ pub enum Notice {
     ObjectiveMissed { instance: Name, export: Name, message: String },
     /// The objective is met again.
     ObjectiveMet { instance: Name, export: Name },
+    /// The catalog was lost or broken, and this one made of what the files of the vault say;
+    /// `left` files say nothing that can be believed.
+    CatalogRebuilt { snapshots: usize, archives: u64, bytes: u64, left: usize },
 }
 
 impl Notice {
@@ -53,6 +56,7 @@ impl Notice {
             Self::FileQuarantined { .. } => "file_quarantined",
             Self::ObjectiveMissed { .. } => "objective_missed",
             Self::ObjectiveMet { .. } => "objective_met",
+            Self::CatalogRebuilt { .. } => "catalog_rebuilt",
         }
     }
 }

@@ -163,14 +163,16 @@ fn file() -> impl Strategy<Value = StoredFile> {
 
 /// A file of the samples' package.
 fn found() -> impl Strategy<Value = Found> {
-    (proptest::option::of(moment()), moment(), file()).prop_map(
-        |(ready_at, downloaded_at, file)| Found {
+    let time = || proptest::option::of(moment());
+    (time(), time(), file(), any::<Option<i64>>()).prop_map(
+        |(ready_at, downloaded_at, file, original)| Found {
             job: JobId::new("job-1").unwrap(),
             package: PackageId::new("package-1").unwrap(),
             ready_at,
             downloaded_at,
             raw: Content { bytes: 1_000, sha256: Sha256Digest([1; 32]) },
             file,
+            original: original.map(ArchiveId),
         },
     )
 }

@@ -40,12 +40,15 @@ pub struct Found {
     pub package: PackageId,
     /// When ROMA offered it.
     pub ready_at: Option<Timestamp>,
-    /// When the whole package was durable here.
-    pub downloaded_at: Timestamp,
+    /// When the whole package was durable here; `None`: nobody knows.
+    pub downloaded_at: Option<Timestamp>,
     /// The package byte for byte, as ROMA sent it.
     pub raw: Content,
     /// The file that holds it.
     pub file: StoredFile,
+    /// The archive that stored the file, if this one shares it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<ArchiveId>,
 }
 
 /// Why a file goes, kept in its tombstone.

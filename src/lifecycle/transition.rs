@@ -112,8 +112,8 @@ impl Found {
 
     fn holding(&self) -> Holding {
         let offer = Offer { job: self.job.clone(), package: self.package.clone() };
-        let (raw, file) = (self.raw, self.file.clone());
-        Holding { offer, raw, file, content_sha256: None, original: None }
+        let (raw, file, original) = (self.raw, self.file.clone(), self.original);
+        Holding { offer, raw, file, content_sha256: None, original }
     }
 }
 

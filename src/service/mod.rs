@@ -11,70 +11,31 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+mod error;
 mod monitor;
+mod rebuild;
 mod retentions;
 mod signals;
 mod systemd;
 mod watchers;
 
+pub use error::ServiceError;
 pub use monitor::Rhythm;
 pub use signals::on_signals;
 
-use crate::catalog::{Access, Catalog, CatalogError, ExportRecord};
+use crate::catalog::{Access, Catalog, ExportRecord, FILE_NAME};
 use crate::clock::{Clock, pause};
 use crate::engine::{Assignment, Engine, EngineError, Health, Shell};
 use crate::model::{Name, Timestamp, story};
-use crate::roma::{ClientError, Roma};
+use crate::roma::Roma;
 use crate::schedule::credible_last;
 use crate::settings::Settings;
-use crate::vault::{Disk, LockError, StateLock, Vault, VaultError};
+use crate::vault::{Disk, OsDisk, StateLock, Vault};
 use monitor::Monitor;
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use retentions::{Consequence, consequences, retentions, tried};
 use retentions::{announce, policy_hash, watched};
 use watchers::Watchers;
-
-/// Why the daemon ended other than by request.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The state directory cannot be created.
-    #[error("cannot create the state directory {}", path.display())]
-    StateDir {
-        /// `state_dir`.
-        path: std::path::PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Files made here would be out of reach for the daemon.
-    #[error(
-        "{} belongs to user {owner}, and this is user {we}: work there as its owner, for the \
-         service `sudo -u roma-archived roma-archived ...`",
-        path.display()
-    )]
-    WrongUser {
-        /// `state_dir`.
-        path: std::path::PathBuf,
-        /// Number of the user it belongs to.
-        owner: u32,
-        /// Number of the user that runs this.
-        we: u32,
-    },
-    /// Another daemon works there, or the lock cannot be taken.
-    #[error("cannot take over the state directory")]
-    Lock(#[from] LockError),
-    /// The vault cannot be opened.
-    #[error("cannot open the vault")]
-    Vault(#[from] VaultError),
-    /// The catalog cannot be opened.
-    #[error("cannot open the catalog")]
-    Catalog(#[from] CatalogError),
-    /// The HTTP client cannot be set up.
-    #[error("cannot prepare to speak to ROMA")]
-    Client(#[from] ClientError),
-    /// The engine had to stop.
-    #[error("the daemon must stop")]
-    Engine(#[from] EngineError),
-}
 
 /// How long a download waits for room on a disk that somebody else has filled: as long as anybody
 /// may need to mend that, for what is lost otherwise is lost for good.
@@ -106,6 +67,7 @@ pub async fn run(
     let mut watchers = Watchers::new();
     create_state_dir(&settings.state_dir)?;
     let lock = StateLock::acquire(&settings.state_dir)?;
+    refuse_to_forget(&settings.state_dir)?;
     let grace = settings.limits.shutdown_grace;
     // Before anything else there: a database of something else means that it is not ours.
     let catalog = Catalog::open(&settings.state_dir, Access::Owner).await?;
@@ -312,10 +274,22 @@ pub async fn open_catalog(settings: &Settings, clock: &Clock) -> Result<Catalog,
     let Some(moment) = StateLock::keep_daemons_out(&settings.state_dir)? else {
         return Ok(Catalog::open(&settings.state_dir, Access::Command).await?);
     };
+    refuse_to_forget(&settings.state_dir)?;
     let catalog = Catalog::open(&settings.state_dir, Access::Deputy).await?;
     record_configuration(&catalog, settings, clock.now()).await?;
     drop(moment);
     Ok(catalog)
+}
+
+/// No new catalog is begun beside files that only a lost one knew.
+fn refuse_to_forget(state_dir: &std::path::Path) -> Result<(), ServiceError> {
+    let path = state_dir.join(FILE_NAME);
+    let begins_anew = path.metadata().map_or(true, |found| found.len() == 0);
+    let vault = Vault::at(state_dir, Arc::new(OsDisk));
+    if begins_anew && !vault.is_bare() {
+        return Err(ServiceError::CatalogGone { path });
+    }
+    Ok(())
 }
 
 /// Writes into the catalog what is configured, so that the view `exports` shows it.

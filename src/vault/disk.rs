@@ -46,6 +46,11 @@ pub trait Disk: Send + Sync + Debug {
     /// Makes the names in a folder durable: creations, renames, links and removals.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Makes all that was ever written to the file system of a folder durable, by whomever.
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(File::open(dir)?)?)
+    }
+
     /// Removes the name of a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

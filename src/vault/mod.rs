@@ -31,6 +31,7 @@ mod lock;
 mod manifest;
 mod meter;
 mod pack;
+mod place;
 mod removal;
 mod reserve;
 mod share;
@@ -46,6 +47,7 @@ pub use lease::Lease;
 pub use lock::{LockError, StateLock};
 pub use manifest::Manifest;
 pub use pack::PackJob;
+pub use place::Place;
 pub use share::Shared;
 pub use staging::{
     Chunk, Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,

@@ -155,6 +155,11 @@ impl Vault {
         self.inner.vault.join(found)
     }
 
+    /// The number that the file system has for a file that was found; its names have the same.
+    pub fn number_of(&self, found: &Found) -> Option<u64> {
+        Some(examine(&self.path_of(&found.path)).ok()??.ino())
+    }
+
     /// A path below the state directory as people are shown it: relative to it.
     pub fn shown(&self, path: &Path) -> String {
         let state_dir = self.inner.vault.parent().unwrap_or(Path::new(""));

@@ -4,6 +4,7 @@
 mod acknowledging;
 mod appearance;
 mod architecture;
+mod backing_up;
 mod catalog;
 mod commands;
 mod config;
@@ -30,6 +31,7 @@ mod pins;
 mod plans;
 mod polling;
 mod queue;
+mod rebuilding;
 mod reconcile;
 mod recovery;
 mod restoring;

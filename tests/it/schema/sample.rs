@@ -213,6 +213,7 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
         kept_as: "quarantine/foreign-notes.txt".to_owned(),
         message: "it is none of ours".to_owned(),
     };
+    let rebuilt = Notice::CatalogRebuilt { snapshots: 1, archives: 2, bytes: 3, left: 0 };
     let account = name("ops");
     let rejected = Notice::AccountPaused {
         account: account.clone(),
@@ -236,6 +237,7 @@ pub(crate) async fn catalog(state_dir: &Path) -> Catalog {
             message: "there is no complete snapshot".to_owned(),
         },
         Notice::ObjectiveMet { instance: name("prod"), export: name("nightly") },
+        rebuilt,
     ];
     sample.catalog.notify(notices, at()).await.unwrap();
     let note = |id, kept_because: Option<&str>, expected_delete_at| VerdictNote {

@@ -331,6 +331,10 @@ impl Disk for Worker {
         })
     }
 
+    fn sync_all(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync("sync all below", dir, || OsDisk.sync_all(dir))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.sync("sync folder", dir, || {
             OsDisk.sync_dir(dir)?;
