@@ -59,6 +59,8 @@ pub(super) enum Command {
     Ls(LsArgs),
     /// Write one entry of a package to standard output.
     Cat(CatArgs),
+    /// Show what differs between two snapshots or archives: assets first, then JSON paths.
+    Diff(DiffArgs),
     /// Write a package as ROMA sent it, its hash checked.
     Extract(ExtractArgs),
     /// Show which snapshots stay, which go, when and why; changes nothing.
@@ -196,6 +198,25 @@ pub(super) struct CatArgs {
     pub(super) id: Reference,
     /// Which entry, as `ls` names it.
     pub(super) entry: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// What it was: s12 for all parts of a snapshot, a34 for an archive.
+    #[arg(value_name = "A")]
+    pub(super) old: Reference,
+    /// What it is.
+    #[arg(value_name = "B")]
+    pub(super) new: Reference,
+    /// Also what every export makes anew, another order of elements with ids, and other writing.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Exit with 1 if something differs.
+    #[arg(long)]
+    pub(super) exit_code: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -44,6 +44,10 @@ pub(super) async fn run(loaded: &Loaded, args: &CatArgs) -> Result<Exit, CliErro
         return Err(CliError::Usage(format!("`{}` is a folder", output::printable(&args.entry))));
     }
     write(&mut inside, number).map_err(|source| match source {
+        EntryError::Output(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let entry = output::printable(&args.entry);
+            CliError::Usage(format!("`{entry}` {error}"))
+        }
         EntryError::Output(error) => CliError::Output(error),
         source => CliError::Entry { id, entry: output::printable(&args.entry), source },
     })?;
@@ -130,7 +134,7 @@ impl<W: Write> Write for Screen<W> {
         if !self.is_started && (known.contains(&0) || str::from_utf8(known).is_err()) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "it is no text, which does not belong on a terminal: send it to a file with `>`",
+                "is no text, which does not belong on a terminal: send it to a file with `>`",
             ));
         }
         self.is_started = true;

@@ -12,13 +12,21 @@ use super::packages::{find, holding, lease, mention_trash};
 use crate::catalog::Catalog;
 use crate::contents;
 use crate::lifecycle::Archive;
-use crate::model::Reference;
+use crate::model::{Content, Reference};
 use crate::settings::Settings;
 use crate::vault::{EntryError, EntryKind, Inside, Lease, OsDisk, Vault};
 
 /// A longer JSON text is not looked into: as a value it takes several times as much memory. ROMA
 /// imports packages of up to 12 MB (contract 4).
 pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
+
+/// Why a text that calls itself JSON is not looked into.
+pub(super) const TOO_MUCH: &str = "it is too large to be looked into, or no JSON that all agree on";
+
+/// Whether an entry of this name calls itself JSON.
+pub(super) fn looks_like_json(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
+}
 
 /// Archives whose files stay where they are until this is dropped.
 pub(super) struct Held {
@@ -65,18 +73,16 @@ pub(super) fn mention_flaw(archive: &Archive, inside: &Inside) {
 /// What was read of an entry.
 pub(super) enum Read {
     /// A JSON document.
-    Document(serde_json::Value),
+    Document(serde_json::Value, Content),
     /// Anything else.
-    Bytes,
+    Bytes(Content),
     /// Its bytes are not to be had, for this reason.
     Sealed(EntryError),
 }
 
 /// Reads an entry to its end. `budget` is what documents may have altogether, in bytes.
 pub(super) fn read(inside: &mut Inside, number: usize, budget: &mut u64) -> Result<Read, CliError> {
-    let Some(entry) = inside.entries().get(number) else {
-        return Ok(Read::Bytes);
-    };
+    let entry = &inside.entries()[number];
     let limit = MAX_DOCUMENT.min(*budget);
     // What the zip says of the length may be wrong; the end of the pocket is not.
     let fits = entry.kind == EntryKind::File && entry.bytes <= limit;
@@ -87,9 +93,9 @@ pub(super) fn read(inside: &mut Inside, number: usize, budget: &mut u64) -> Resu
             Ok(match document {
                 Some(document) => {
                     *budget -= content.bytes;
-                    Read::Document(document)
+                    Read::Document(document, content)
                 }
-                None => Read::Bytes,
+                None => Read::Bytes(content),
             })
         }
         Err(EntryError::Disk(source)) => Err(CliError::Input(source)),

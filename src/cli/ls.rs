@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::args::LsArgs;
 use super::error::CliError;
-use super::inside::{Held, Read, hold, mention_flaw, read};
+use super::inside::{Held, Read, TOO_MUCH, hold, looks_like_json, mention_flaw, read};
 use super::{open, output};
 use crate::config::Loaded;
 use crate::contents::{self, Asset, Identity, Kind};
@@ -71,16 +71,14 @@ impl Listing {
         for number in 0..inside.entries().len() {
             let name = inside.entries()[number].name.clone();
             let why = match read(inside, number, budget)? {
-                Read::Document(document) => {
+                Read::Document(document, _) => {
                     for found in contents::take_apart(&name, document).assets {
                         self.add(found.asset);
                     }
                     continue;
                 }
-                Read::Bytes if !looks_like_json(&name) => continue,
-                Read::Bytes => {
-                    "it is too large to be looked into, or no JSON that all agree on".to_owned()
-                }
+                Read::Bytes(_) if !looks_like_json(&name) => continue,
+                Read::Bytes(_) => TOO_MUCH.to_owned(),
                 Read::Sealed(error) => error.to_string(),
             };
             self.unseen.push((archive.clone(), name, why));
@@ -100,6 +98,21 @@ impl Listing {
 
     fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Asset> {
         self.assets.values().filter(move |asset| asset.kind == kind)
+    }
+
+    /// All names, in order; how many have it behind a name that comes more than once.
+    fn names(&self, kind: Kind) -> String {
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        for asset in self.of_kind(kind) {
+            let name = asset.name.as_ref().or(asset.id.as_ref());
+            let name = output::printable(&contents::scrub(name.map_or("", String::as_str)));
+            *names.entry(name).or_default() += 1;
+        }
+        let told = names.into_iter().map(|(name, count)| match count {
+            1 => name,
+            count => format!("{name} ({count})"),
+        });
+        told.collect::<Vec<_>>().join(", ")
     }
 
     fn print(&self, has_parts: bool) -> Result<(), CliError> {
@@ -134,21 +147,11 @@ impl Listing {
             output::line("no assets were recognised in it")?;
         }
         for kind in Kind::ALL {
-            let mut names: Vec<String> = self
-                .of_kind(kind)
-                .map(|asset| {
-                    let name = asset.name.as_ref().or(asset.id.as_ref());
-                    output::printable(&contents::scrub(name.map_or("", String::as_str)))
-                })
-                .collect();
-            names.sort();
-            match names.as_slice() {
-                [] => {}
-                [one] => output::line(&format!("1 {}: {one}", kind.word()))?,
-                several => {
-                    let (count, names) = (several.len(), several.join(", "));
-                    output::paragraph(&format!("{count} {}: {names}", kind.plural()))?;
-                }
+            let names = self.names(kind);
+            match self.of_kind(kind).count() {
+                0 => {}
+                1 => output::line(&format!("1 {}: {names}", kind.word()))?,
+                count => output::paragraph(&format!("{count} {}: {names}", kind.plural()))?,
             }
         }
         for (archive, name, why) in &self.unseen {
@@ -215,8 +218,4 @@ impl Package {
             "flaw": self.flaw,
         })
     }
-}
-
-fn looks_like_json(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
 }

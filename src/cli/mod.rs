@@ -12,6 +12,7 @@ mod cat;
 mod check_config;
 #[cfg(feature = "demo")]
 mod demo;
+mod diff;
 mod doctor;
 mod error;
 mod extract;
@@ -86,6 +87,7 @@ fn dispatch(cli: Cli) -> Result<Exit, CliError> {
         Command::Verify(args) => on_one_thread(verify::run(&load(&config)?, &args)),
         Command::Ls(args) => on_one_thread(ls::run(&load(&config)?, &args)),
         Command::Cat(args) => on_one_thread(cat::run(&load(&config)?, &args)),
+        Command::Diff(args) => on_one_thread(diff::run(&load(&config)?, &args)),
         Command::Extract(args) => on_one_thread(extract::run(&load(&config)?, &args)),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

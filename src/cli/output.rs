@@ -63,6 +63,20 @@ pub(super) fn verdict(text: &str, good: bool) -> Result<(), CliError> {
     line(&painted(text, if good { AnsiColor::Green } else { AnsiColor::Red }))
 }
 
+/// A line about what came (`+`), went (`-`) or changed (`~`).
+pub(super) fn change(mark: char, text: &str) -> Result<(), CliError> {
+    let colour = match mark {
+        '+' => AnsiColor::Green,
+        '-' => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    if !coloured() {
+        return line(text);
+    }
+    let style = Style::new().fg_color(Some(colour.into()));
+    line(&format!("{style}{text}{style:#}"))
+}
+
 /// The colour of a state of an archive or a snapshot; none for what is on its way.
 fn tone(state: &str) -> Option<Color> {
     match state {

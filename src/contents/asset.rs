@@ -299,4 +299,4 @@ impl Pieces {
 
 #[cfg(test)]
 #[path = "asset_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -258,4 +258,4 @@ pub(super) fn words(name: &str) -> Vec<String> {
 
 #[cfg(test)]
 #[path = "secret_tests.rs"]
-mod tests;
+pub(super) mod tests;

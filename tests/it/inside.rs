@@ -215,6 +215,30 @@ fn a_package_that_was_made_to_do_harm_does_none() {
     assert_eq!(unseen, ["deep.json", "twice.json"]);
 }
 
+/// `script` gives the command a terminal.
+#[test]
+fn a_terminal_gets_text_that_cannot_steer_it() {
+    let stage = stored(vec![package(&[
+        ("text", "\u{1b}[2Jh\u{e4}\u{202e}".as_bytes()),
+        ("bytes", b"\0\x01\x02"),
+    ])]);
+    let on_a_terminal = |entry: &str| {
+        let program = env!("CARGO_BIN_EXE_roma-archived");
+        let cat = format!("{program} --config {} cat a1 {entry}", stage.config.display());
+        let mut command = std::process::Command::new("script");
+        command.args(["--quiet", "--return", "--command", &cat, "/dev/null"]);
+        let output = command.env("TERM", "xterm").env("NO_COLOR", "1").output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let shown = "\u{fffd}[2Jh\u{e4}\u{fffd}".to_owned();
+    assert_eq!(on_a_terminal("text"), (Some(0), shown));
+    let (code, said) = on_a_terminal("bytes");
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("`bytes` is no text, which does not belong on a terminal"), "{said}");
+    // Whoever sends it elsewhere gets all of it.
+    assert_eq!(stage.command(&["cat", "a1", "bytes"]).output().unwrap().stdout, b"\0\x01\x02");
+}
+
 #[test]
 fn a_damaged_file_is_not_looked_into() {
     let stage = stored(vec![ContentSpec::Random { bytes: 5_000 }]);

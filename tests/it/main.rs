@@ -13,6 +13,7 @@ mod coverage;
 mod crash;
 mod deleting;
 mod demo;
+mod differing;
 mod doctor;
 mod downloading;
 mod fixtures;

@@ -1,0 +1,315 @@
+//! How two values differ, place by place.
+//!
+//! Elements of arrays are matched by an id, else by a name, else by their position. Every
+//! difference is in the answer: what every export makes anew (`export_time` and the like), and
+//! another order of elements that have ids, is marked, and whoever asks decides whether to see it.
+//! Secrets are compared and never shown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
+
+use super::asset::scalar;
+use super::secret::{Shown, is_hidden_field, scrub, words};
+
+/// By what elements of an array are known again, the likeliest first.
+const ELEMENT_IDS: [&str; 6] = ["id", "uuid", "api_id", "task_id", "app_id", "code"];
+const ELEMENT_NAMES: [&str; 6] = ["name", "key", "api_name", "task_name", "app_name", "title"];
+/// Names of what every export makes anew, wherever they stand, written together.
+const ANEW_ANYWHERE: [&str; 9] = [
+    "exporttime",
+    "exportedat",
+    "exportdate",
+    "exporttimestamp",
+    "exportid",
+    "exportjobid",
+    "exportnumber",
+    "exportbegintime",
+    "exportendtime",
+];
+/// And those that may mean something else inside an asset.
+const ANEW_OUTSIDE: [&str; 9] = [
+    "export",
+    "jobid",
+    "archiveid",
+    "requestid",
+    "traceid",
+    "generatedat",
+    "generatetime",
+    "packagetime",
+    "timestamp",
+];
+/// Texts that are JSON themselves are looked into so deep.
+const MAX_NESTING: u32 = 4;
+
+/// Why a difference may as well be none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aside {
+    /// Every export makes it anew.
+    Anew,
+    /// The same elements in another order.
+    Order,
+    /// The same values, written differently.
+    Writing,
+    /// All assets of the kind have new ids.
+    NewId,
+}
+
+/// One place where two values differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The place: `backend.urls[2].host`, `params[name=page]`.
+    pub path: String,
+    /// What was there; nothing, if it was added.
+    pub old: Option<Shown>,
+    /// What is there; nothing, if it was removed.
+    pub new: Option<Shown>,
+    /// Why it may as well be left out.
+    pub aside: Option<Aside>,
+}
+
+/// Whether the values are all of an asset, or something around assets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// In an asset.
+    Asset,
+    /// Outside of assets.
+    Document,
+}
+
+/// All places where two values differ, in order.
+pub fn differences(old: &Value, new: &Value, within: Within) -> Vec<Difference> {
+    let mut walk = Walk { within, found: Vec::new(), nesting: MAX_NESTING };
+    walk.values(&Path::default(), old, new);
+    walk.found
+}
+
+/// A place, and whether it is one that every export makes anew.
+#[derive(Clone, Debug, Default)]
+struct Path {
+    text: String,
+    aside: Option<Aside>,
+}
+
+struct Walk {
+    within: Within,
+    found: Vec<Difference>,
+    nesting: u32,
+}
+
+impl Walk {
+    fn values(&mut self, path: &Path, old: &Value, new: &Value) {
+        if old == new {
+            return;
+        }
+        match (old, new) {
+            (Value::Object(old), Value::Object(new)) => self.objects(path, old, new),
+            (Value::Array(old), Value::Array(new)) => self.arrays(path, old, new),
+            (Value::String(one), Value::String(other)) => {
+                if !self.texts(path, one, other) {
+                    self.note(path, Some(Shown::of(old)), Some(Shown::of(new)));
+                }
+            }
+            _ => self.note(path, Some(Shown::of(old)), Some(Shown::of(new))),
+        }
+    }
+
+    fn note(&mut self, path: &Path, old: Option<Shown>, new: Option<Shown>) {
+        let text = if path.text.is_empty() { ".".to_owned() } else { path.text.clone() };
+        self.found.push(Difference { path: text, old, new, aside: path.aside });
+    }
+
+    /// Looks into texts that are JSON themselves. Says whether that is what they are.
+    fn texts(&mut self, path: &Path, old: &str, new: &str) -> bool {
+        let Some(nesting) = self.nesting.checked_sub(1) else { return false };
+        let parsed = |text: &str| super::json::parse(text.as_bytes());
+        let (Some(old), Some(new)) = (parsed(old), parsed(new)) else { return false };
+        let before = self.found.len();
+        let below = Path { text: format!("{}(json)", path.text), ..*path };
+        self.nesting = nesting;
+        self.values(&below, &old, &new);
+        self.nesting += 1;
+        if self.found.len() == before {
+            let path = Path { aside: path.aside.or(Some(Aside::Writing)), ..below };
+            self.note(&path, Some(Shown::of(&old)), Some(Shown::of(&new)));
+        }
+        true
+    }
+
+    fn objects(&mut self, path: &Path, old: &Map<String, Value>, new: &Map<String, Value>) {
+        let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let below = self.field(path, name, [old.get(name), new.get(name)]);
+            // What one of the two takes for a secret is none to be shown of the other.
+            let is_hidden = is_hidden_field(old, name) || is_hidden_field(new, name);
+            let show = |value: &Value| {
+                if is_hidden { Shown::of_secret(value) } else { Shown::of(value) }
+            };
+            match (old.get(name), new.get(name)) {
+                (Some(old), Some(new)) if !is_hidden => self.values(&below, old, new),
+                (old, new) if old != new => self.note(&below, old.map(show), new.map(show)),
+                _ => {}
+            }
+        }
+    }
+
+    fn field(&self, path: &Path, name: &str, values: [Option<&Value>; 2]) -> Path {
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '@');
+        let shown = scrub(name);
+        let text = if name.is_empty() || !name.chars().all(plain) {
+            format!("{}[{}]", path.text, Value::from(shown))
+        } else if path.text.is_empty() {
+            shown
+        } else {
+            format!("{}.{shown}", path.text)
+        };
+        let together = words(name).concat();
+        let sounds_anew = ANEW_ANYWHERE.contains(&together.as_str())
+            || (self.within == Within::Document && ANEW_OUTSIDE.contains(&together.as_str()));
+        // A time or a number; whatever holds more is looked into.
+        let is_plain = |value: &Value| !value.is_object() && !value.is_array();
+        let is_anew = sounds_anew && values.into_iter().flatten().all(is_plain);
+        Path { text, aside: path.aside.or(is_anew.then_some(Aside::Anew)) }
+    }
+
+    fn arrays(&mut self, path: &Path, old: &[Value], new: &[Value]) {
+        match Labels::of(old, new) {
+            Some(labels) => self.labelled(path, &labels, old, new),
+            None => self.positioned(path, old, new),
+        }
+    }
+
+    fn labelled(&mut self, path: &Path, labels: &Labels, old: &[Value], new: &[Value]) {
+        let olds = labels.index(old);
+        let mut news = labels.index(new);
+        let mut order = Vec::new();
+        let mut gone = Vec::new();
+        for (label, at) in &olds {
+            match news.remove(label) {
+                Some(found) => {
+                    order.push((*at, found));
+                    let below = Path { text: labels.path(path, label), ..*path };
+                    self.values(&below, &old[*at], &new[found]);
+                }
+                None => gone.push((label.clone(), *at)),
+            }
+        }
+        // One that lost its id and kept its name is still the same.
+        let new_names = unique_names(new);
+        let names: BTreeMap<usize, String> =
+            unique_names(old).into_iter().map(|(name, at)| (at, name)).collect();
+        gone.retain(|(label, at)| {
+            let found = names.get(at).and_then(|name| new_names.get(name));
+            let Some(found) = found else { return true };
+            if news.remove(&labels.of_element(&new[*found])).is_none() {
+                return true;
+            }
+            order.push((*at, *found));
+            let below = Path { text: labels.path(path, label), ..*path };
+            self.values(&below, &old[*at], &new[*found]);
+            false
+        });
+        for (label, at) in gone {
+            let below = Path { text: labels.path(path, &label), ..*path };
+            self.note(&below, Some(Shown::of(&old[at])), None);
+        }
+        for (label, at) in news {
+            let below = Path { text: labels.path(path, &label), ..*path };
+            self.note(&below, None, Some(Shown::of(&new[at])));
+        }
+        order.sort_unstable();
+        if !order.is_sorted_by_key(|(_, found)| *found) {
+            let text = format!("{}[]", path.text);
+            let path = Path { text, aside: path.aside.or(Some(Aside::Order)) };
+            self.note(
+                &path,
+                Some(Shown::of(&labels.list(old))),
+                Some(Shown::of(&labels.list(new))),
+            );
+        }
+    }
+
+    /// What both begin and end with is the same; what lies between is compared one by one.
+    fn positioned(&mut self, path: &Path, old: &[Value], new: &[Value]) {
+        let before = old.iter().zip(new).take_while(|(one, other)| one == other).count();
+        let (old_rest, new_rest) = (&old[before..], &new[before..]);
+        let after = old_rest
+            .iter()
+            .rev()
+            .zip(new_rest.iter().rev())
+            .take_while(|(one, other)| one == other)
+            .count();
+        let old = &old_rest[..old_rest.len() - after];
+        let new = &new_rest[..new_rest.len() - after];
+        for number in 0..old.len().max(new.len()) {
+            let below = Path { text: format!("{}[{}]", path.text, before + number), ..*path };
+            match (old.get(number), new.get(number)) {
+                (Some(old), Some(new)) => self.values(&below, old, new),
+                (old, new) => self.note(&below, old.map(Shown::of), new.map(Shown::of)),
+            }
+        }
+    }
+}
+
+/// The elements whose name no other element of the array has, by their names.
+fn unique_names(elements: &[Value]) -> BTreeMap<String, usize> {
+    let mut by_name: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (at, element) in elements.iter().enumerate() {
+        if let Some(name) = ELEMENT_NAMES.into_iter().find_map(|field| label(element, field)) {
+            by_name.entry(name).or_default().push(at);
+        }
+    }
+    let only = |(name, places): (String, Vec<usize>)| match places.as_slice() {
+        [one] => Some((name, *one)),
+        _ => None,
+    };
+    by_name.into_iter().filter_map(only).collect()
+}
+
+/// The field by which the elements of two arrays are matched.
+struct Labels(&'static str);
+
+impl Labels {
+    /// A field that every element has, and no two of one array have the same.
+    fn of(old: &[Value], new: &[Value]) -> Option<Self> {
+        if old.is_empty() && new.is_empty() {
+            return None;
+        }
+        let is_unique = |elements: &[Value], field: &str| {
+            let labels: Option<BTreeSet<String>> =
+                elements.iter().map(|element| label(element, field)).collect();
+            labels.is_some_and(|labels| labels.len() == elements.len())
+        };
+        let fits = |field: &&str| is_unique(old, field) && is_unique(new, field);
+        ELEMENT_IDS.into_iter().chain(ELEMENT_NAMES).find(fits).map(Self)
+    }
+
+    fn index(&self, elements: &[Value]) -> BTreeMap<String, usize> {
+        let labelled = elements.iter().enumerate();
+        labelled.filter_map(|(at, element)| Some((label(element, self.0)?, at))).collect()
+    }
+
+    fn of_element(&self, element: &Value) -> String {
+        label(element, self.0).unwrap_or_default()
+    }
+
+    fn list(&self, elements: &[Value]) -> Value {
+        elements.iter().filter_map(|element| label(element, self.0)).map(Value::from).collect()
+    }
+
+    fn path(&self, path: &Path, label: &str) -> String {
+        let shown = scrub(label);
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
+        let shown =
+            if shown.chars().all(is_plain) { shown } else { Value::from(shown).to_string() };
+        format!("{}[{}={shown}]", path.text, self.0)
+    }
+}
+
+fn label(element: &Value, field: &str) -> Option<String> {
+    scalar(element.as_object()?.get(field)?)
+}
+
+#[cfg(test)]
+#[path = "values_tests.rs"]
+pub(super) mod tests;
