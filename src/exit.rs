@@ -57,9 +57,9 @@ impl Exit {
             Self::Data => "what was asked for is not there, or cannot be used",
             Self::Unavailable => "ROMA cannot be reached",
             Self::Bug => "a bug in this program",
-            Self::CannotCreate => "a file cannot be created",
+            Self::CannotCreate => "a file cannot be created, or not by this user",
             Self::Io => "a file, the disk or the catalog failed",
-            Self::Held => "another daemon holds the state directory",
+            Self::Held => "something else is at work: another daemon, a package that waits",
             Self::Refused => "ROMA refused",
             Self::Config => "the configuration is wrong",
         }

@@ -25,7 +25,7 @@ pub fn start(default: &str) {
 
 /// Whether standard error is the journal: systemd says which file that would be, and whoever was
 /// started from there may have a terminal by now.
-fn stderr_is_the_journal() -> bool {
+pub fn stderr_is_the_journal() -> bool {
     let Some(told) = std::env::var_os("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(std::io::stderr())
         .is_ok_and(|stat| told.to_str() == Some(&format!("{}:{}", stat.st_dev, stat.st_ino)))

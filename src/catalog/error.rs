@@ -29,6 +29,19 @@ pub enum CatalogError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// This user may not look into the state directory.
+    #[error(
+        "cannot look at the catalog {}: it is for the service and its group. Join the group \
+         (`usermod -aG roma-archived NAME`, then sign in anew), or run this as the service's user",
+        path.display()
+    )]
+    Denied {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A copy cannot be made or read.
     #[error("cannot copy the catalog to {}", path.display())]
     Copy {

@@ -96,7 +96,13 @@ impl Catalog {
     pub async fn open(state_dir: &Path, access: Access) -> Result<Self, CatalogError> {
         let path = state_dir.join(FILE_NAME);
         let open_error = |source| CatalogError::Open { path: path.clone(), source };
-        let holds_something = path.metadata().is_ok_and(|found| found.len() > 0);
+        let holds_something = match path.metadata() {
+            Ok(found) => found.len() > 0,
+            Err(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                return Err(CatalogError::Denied { path, source });
+            }
+            Err(_) => false,
+        };
         if holds_something {
             // Before anything is touched: opening it for writing would change another's file.
             look_before_opening(&path, access).await?;

@@ -175,8 +175,9 @@ fn next_due(settings: &Settings, export: &Export, now: Timestamp) -> Option<Time
     export.schedule.as_ref()?.next_after(now, &settings.zone)
 }
 
-/// A credential of systemd is out of reach for a person's shell, so this only warns.
-fn unreadable_secrets(settings: &Settings) -> Vec<String> {
+/// A credential of systemd is out of reach for a person's shell, and the daemon may get its secret
+/// later, so this only warns.
+pub(super) fn unreadable_secrets(settings: &Settings) -> Vec<String> {
     let places = settings
         .accounts
         .iter()

@@ -88,6 +88,17 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// Whether somebody closed standard output: enough was read.
+    pub(super) fn is_of_a_closed_pipe(&self) -> bool {
+        let (Self::Output(error)
+        | Self::Extract { source: ExtractError::Output(error), .. }
+        | Self::Entry { source: EntryError::Output(error), .. }) = self
+        else {
+            return false;
+        };
+        error.kind() == std::io::ErrorKind::BrokenPipe
+    }
+
     /// The documented exit code.
     pub fn exit(&self) -> Exit {
         match self {

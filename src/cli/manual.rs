@@ -24,7 +24,7 @@ const FILES: [(&str, &str); 5] = [
     ("/usr/share/doc/roma-archived/", "how to run it, and every view and column of the catalog"),
 ];
 
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("ROMA_ARCHIVED_CONFIG", "the configuration, where --config does not name one"),
     (
         "ROMA_ARCHIVED__SECTION__KEY",
@@ -32,12 +32,18 @@ const ENVIRONMENT: [(&str, &str); 5] = [
          [[export]], for instance ROMA_ARCHIVED__LIMITS__DOWNLOADS=4",
     ),
     ("CREDENTIALS_DIRECTORY", "where `credential:NAME` is looked for; systemd sets it"),
-    ("NO_COLOR", "if it is set, nothing is coloured"),
+    ("NO_COLOR, CLICOLOR=0", "nothing is coloured, on a terminal as elsewhere"),
+    ("CLICOLOR_FORCE=1", "colours although there is no terminal"),
     ("RUST_LOG", "what is logged, for instance roma_archived=debug"),
 ];
 
-const EXAMPLES: [(&str, &str); 4] = [
-    ("roma-archived check-config && roma-archived doctor", "before the daemon starts first"),
+const EXAMPLES: [(&str, &str); 5] = [
+    ("roma-archived check-config", "before the daemon starts first, and after each change"),
+    (
+        "systemd-run --pipe --wait -p User=roma-archived -p LoadCredential=roma-password \
+         roma-archived doctor",
+        "tries all that a backup needs, with the secret that the unit will have",
+    ),
     ("roma-archived status", "for monitoring: 0 if all is well, 1 if not"),
     ("roma-archived extract a34 -o package.zip", "a package as ROMA sent it"),
     (
@@ -127,24 +133,33 @@ fn page(command: &Command) -> Result<Vec<u8>, CliError> {
         .section("1")
         .source(format!("{PROGRAM} {}", env!("CARGO_PKG_VERSION")))
         .manual("ROMA Connect archives");
+    // The library's own line leaves out what options take.
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ");
     let mut page = Vec::new();
-    write_sections(&man, whole, &mut page).map_err(CliError::Output)?;
+    write_sections(&man, usage, whole, &mut page).map_err(CliError::Output)?;
     Ok(page)
 }
 
-fn write_sections(man: &Man, whole: bool, page: &mut Vec<u8>) -> std::io::Result<()> {
+fn write_sections(man: &Man, usage: &str, whole: bool, page: &mut Vec<u8>) -> std::io::Result<()> {
     man.render_title(page)?;
+    // Commands and paths are to be copied: none of them is hyphenated at the end of a line.
+    let mut plain = Roff::default();
+    plain.control("nh", []).to_writer(page)?;
     man.render_name_section(page)?;
-    man.render_synopsis_section(page)?;
+    let mut synopsis = Roff::default();
+    synopsis.control("SH", ["SYNOPSIS"]).text([roman(usage)]).to_writer(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    if !whole {
-        return see_also("roma-archived(1)").to_writer(page);
+    if whole {
+        man.render_subcommands_section(page)?;
     }
-    man.render_subcommands_section(page)?;
     let codes = Exit::ALL.map(|exit| ((exit as u8).to_string(), exit.meaning()));
     list("EXIT STATUS", codes.iter().map(|(code, meaning)| (code.as_str(), *meaning)))
         .to_writer(page)?;
+    if !whole {
+        return see_also("roma-archived(1)").to_writer(page);
+    }
     list("ENVIRONMENT", ENVIRONMENT).to_writer(page)?;
     list("FILES", FILES).to_writer(page)?;
     list("EXAMPLES", EXAMPLES).to_writer(page)?;

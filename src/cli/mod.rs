@@ -1,6 +1,7 @@
 //! What a person types. Commands read and write through the same library as the daemon; rendering
 //! (tables, JSON) lies apart in `output`. Nothing here decides about archives.
 
+use std::backtrace::Backtrace;
 use std::path::Path;
 
 use clap::Parser;
@@ -42,22 +43,38 @@ pub use error::CliError;
 
 use crate::config::{self, Loaded};
 use crate::exit::Exit;
+use crate::telemetry;
 use args::{Cli, Command};
 
 /// Parses the command line, runs the command, and prints what went wrong, once.
 pub fn main() -> Exit {
+    // A bug is told as every error is, and has a code of its own.
+    std::panic::set_hook(Box::new(|bug| {
+        output::note(&telemetry::as_error(&format!("bug: {bug}\n{}", Backtrace::capture())));
+    }));
+    std::panic::catch_unwind(parse_and_run).unwrap_or(Exit::Bug)
+}
+
+fn parse_and_run() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are no errors; they go to standard output.
-            let wrong = error.use_stderr();
+        // Help and version are no errors; they go to standard output.
+        Err(error) if !error.use_stderr() => {
             drop(error.print());
-            return if wrong { Exit::Usage } else { Exit::Ok };
+            return Exit::Ok;
+        }
+        Err(error) => {
+            if telemetry::stderr_is_the_journal() {
+                output::note(&telemetry::as_error(&error.to_string()));
+            } else {
+                drop(error.print());
+            }
+            return Exit::Usage;
         }
     };
     match dispatch(cli) {
         Ok(exit) => exit,
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+        Err(error) if error.is_of_a_closed_pipe() => Exit::Ok,
         Err(error) => {
             output::complain(&error);
             error.exit()

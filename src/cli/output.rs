@@ -7,7 +7,9 @@ use std::io::{IsTerminal, Write};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -18,9 +20,18 @@ use crate::telemetry;
 /// The version of all `--json` answers; it rises when something is removed or changes its meaning.
 const SCHEMA_VERSION: u32 = 1;
 
-/// Prints one line.
+/// A sentence in fewer columns cannot be read.
+const NARROWEST: u16 = 24;
+
+/// Prints one line. Whoever does not want to read on is no error: what is done is done to its end,
+/// and the exit code says what it would have said.
 pub(super) fn line(text: &str) -> Result<(), CliError> {
-    writeln!(std::io::stdout(), "{text}").map_err(CliError::Output)
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Output(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a note for people, beside the answer itself.
@@ -88,7 +99,8 @@ fn tone(state: &str) -> Option<Color> {
     }
 }
 
-/// An empty table with these headings, as wide as the terminal at most.
+/// An empty table with these headings, as wide as the terminal at most. Numbers, states and times
+/// are never broken; what does not fit then is for the terminal to break.
 pub(super) fn table(headings: &[&str]) -> Table {
     let mut table = Table::new();
     let coloured = coloured();
@@ -102,11 +114,19 @@ pub(super) fn table(headings: &[&str]) -> Table {
     if coloured {
         table.enforce_styling();
     }
-    if std::io::stdout().is_terminal() {
+    // A terminal that says it has no columns does not know.
+    let width = table.width().filter(|width| *width > 0 && std::io::stdout().is_terminal());
+    if width.is_some() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
-    for column in table.column_iter_mut() {
+    for (column, heading) in table.column_iter_mut().zip(headings) {
         column.set_padding((0, 2));
+        column.set_constraint(match *heading {
+            "last_error" | "reason" | "detail" | "why" | "kept_because" => {
+                ColumnConstraint::LowerBoundary(Width::Fixed(NARROWEST))
+            }
+            _ => ColumnConstraint::ContentWidth,
+        });
     }
     table
 }

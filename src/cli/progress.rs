@@ -49,6 +49,12 @@ impl Progress {
         self.0.set_length(bytes);
     }
 
+    /// So much of so much is done.
+    pub(super) fn stands(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+
     pub(super) fn add(&self, bytes: u64) {
         self.0.inc(bytes);
     }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::RebuildArgs;
 use super::error::CliError;
 use super::output;
+use super::progress::Progress;
 use crate::clock::Clock;
 use crate::config::Loaded;
 use crate::exit::Exit;
@@ -15,10 +16,12 @@ use crate::vault::OsDisk;
 
 pub(super) async fn run(loaded: &Loaded, args: &RebuildArgs) -> Result<Exit, CliError> {
     let settings = &loaded.settings;
-    let mut progress = |_done: u64, _total: u64| {};
+    let bar = Progress::of_bytes(0, "reading the vault");
+    let mut progress = |done: u64, total: u64| bar.stands(done, total);
     let disk = Arc::new(OsDisk);
     let rebuilt =
         service::rebuild(settings, &Clock::System, disk, args.force, &mut progress).await?;
+    drop(bar);
     let Rebuilt { snapshots, archives, bytes, left, staged, moved_aside } = &rebuilt;
     if args.json {
         let left: Vec<_> =

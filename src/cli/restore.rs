@@ -197,6 +197,9 @@ async fn mention_earlier(
         let text = |key: &str| row.get(key).map(|value| value.as_str().unwrap_or_default());
         let (at, event, job) = (text("at"), text("event"), text("job").unwrap_or_default());
         let part = row.get("part").and_then(Value::as_i64).unwrap_or_default();
+        if matches!(id, Reference::Archive(one) if one.0 != part) {
+            continue;
+        }
         let what = match event.unwrap_or_default() {
             "restore_finished" => format!("was restored into {instance} before (job {job})"),
             "restore_failed" => continue,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::args::RunArgs;
+use super::check_config::unreadable_secrets;
 use super::error::CliError;
 use crate::clock::Clock;
 use crate::config::Loaded;
@@ -19,7 +20,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(loaded: &Loaded, args: &RunArgs) -> Result<Exit, CliError> {
     telemetry::start("info");
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&unreadable_secrets(&loaded.settings)) {
         tracing::warn!(config = %loaded.path.display(), "{warning}");
     }
     let options = Options {

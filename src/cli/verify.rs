@@ -157,6 +157,7 @@ impl Report {
                 format!("{}: its file was found, it is stored now", archive.id)
             }
             Finding::Damaged { archive, reason } => {
+                self.progress.add(stored_size(&archive));
                 let (id, path) = (archive.id, archive.state.holding().map(|h| &h.file.path));
                 let path = path.map(String::as_str).unwrap_or_default();
                 self.damaged.push(json!({

@@ -35,11 +35,22 @@ pub struct Loaded {
     pub path: PathBuf,
 }
 
+/// What helps somebody whom the file is not for.
+fn who_may(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            ", which is for the service's group: join it (`usermod -aG roma-archived NAME`, then \
+             sign in anew), or run this as the service's user"
+        }
+        _ => "",
+    }
+}
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file is not there or not readable.
-    #[error("cannot read the configuration {}", path.display())]
+    #[error("cannot read the configuration {}{}", path.display(), who_may(source))]
     Read {
         /// Which file.
         path: PathBuf,

@@ -1,7 +1,7 @@
 //! Colour and bars: for terminals only, and for nobody who does not want them.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use roma_sim::{ContentSpec, JobState, Knobs};
 
@@ -55,6 +55,25 @@ fn states_are_coloured_where_that_is_wanted() {
     }
     let plain = said(&stage, &["list"], &[("NO_COLOR", "1"), ("TERM", "xterm-256color")]);
     assert!(!plain.contains(ESCAPE), "{plain:?}");
+}
+
+/// `status | head -1` must not turn what is not well into what is.
+#[test]
+fn who_reads_no_further_changes_neither_what_is_done_nor_how_it_ends() {
+    let stage = stage_with_an_archive();
+    let stored = stage.state.join("vault").join(&stage.column("SELECT path FROM archives")[0]);
+    std::fs::write(stored, "something else").unwrap();
+    let code = |arguments: &[&str]| {
+        let mut command = stage.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let said = child.wait_with_output().unwrap();
+        (said.status.code(), String::from_utf8(said.stderr).unwrap())
+    };
+    assert_eq!(code(&["verify", "--all"]), (Some(1), String::new()));
+    assert_eq!(code(&["status"]), (Some(1), String::new()));
+    assert_eq!(code(&["list"]), (Some(0), String::new()));
+    assert_eq!(code(&["man"]), (Some(0), String::new()));
 }
 
 /// `script` gives the command a terminal.

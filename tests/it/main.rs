@@ -22,6 +22,7 @@ mod full_disk;
 mod hostile;
 mod inside;
 mod instances;
+mod json;
 mod kill;
 mod launching;
 mod manual;

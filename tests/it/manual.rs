@@ -3,26 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Without a configuration: none of these needs one.
+use crate::support::binary::{self, all_commands, printed};
+
 fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roma-archived"));
-    command.env("ROMA_ARCHIVED_CONFIG", "/nonexistent").args(arguments).output().unwrap()
-}
-
-fn stdout(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// As `--help` lists them.
-fn commands() -> Vec<String> {
-    let help = stdout(&["--help"]);
-    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
-    let name = |line: &str| Some(line.strip_prefix("  ")?.split(' ').next()?.to_owned());
-    let names: Vec<String> = listed.lines().filter_map(name).filter(|n| !n.is_empty()).collect();
-    assert!(names.len() > 15, "{names:?}");
-    names.into_iter().filter(|name| name != "help").collect()
+    binary::command(Path::new("/nonexistent"), arguments).output().unwrap()
 }
 
 fn long_options(help: &str) -> Vec<&str> {
@@ -38,31 +22,31 @@ fn long_options(help: &str) -> Vec<&str> {
 fn every_command_has_a_page_with_all_of_its_options() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path().join("new/man1");
-    stdout(&["man", "--dir", dir.to_str().unwrap()]);
+    printed(&["man", "--dir", dir.to_str().unwrap()]);
     let page = |name: &str| std::fs::read_to_string(dir.join(format!("{name}.1"))).unwrap();
-    for command in commands() {
-        let (page, help) = (page(&format!("roma-archived-{command}")), stdout(&[&command, "-h"]));
+    for command in all_commands() {
+        let (page, help) = (page(&format!("roma-archived-{command}")), printed(&[&command, "-h"]));
         assert!(page.contains(".SH NAME") && page.contains(".SH \"SEE ALSO\""), "{page}");
-        assert_eq!(page, stdout(&["man", &command]));
+        assert_eq!(page, printed(&["man", &command]));
         for option in long_options(&help) {
             let written = option.replace('-', "\\-");
             assert!(page.contains(&written), "{command}: {option} is not in\n{page}");
         }
     }
     let pages = std::fs::read_dir(&dir).unwrap().count();
-    assert_eq!(pages, commands().len() + 1, "one page each, and one of the program");
-    assert_eq!(page("roma-archived"), stdout(&["man"]));
+    assert_eq!(pages, all_commands().len() + 1, "one page each, and one of the program");
+    assert_eq!(page("roma-archived"), printed(&["man"]));
 }
 
 #[test]
 fn the_page_of_the_program_says_what_exit_codes_mean() {
-    let page = stdout(&["man"]);
-    let long = stdout(&["--help"]);
+    let page = printed(&["man"]);
+    let long = printed(&["--help"]);
     for code in ["0", "1", "64", "65", "69", "70", "73", "74", "75", "77", "78"] {
         assert!(page.contains(&format!("\n\\fB{code}\\fR\n")), "{code} is not in\n{page}");
         assert!(long.contains(&format!("\n  {code:>2}  ")), "{code} is not in\n{long}");
     }
-    for command in commands() {
+    for command in all_commands() {
         let named = format!("roma\\-archived\\-{}(1)", command.replace('-', "\\-"));
         assert!(page.contains(&named), "{named} is not in\n{page}");
     }
@@ -81,8 +65,8 @@ fn an_unknown_page_is_refused_with_a_hint() {
 #[test]
 fn every_shell_gets_a_script_with_all_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = stdout(&["completions", shell]);
-        for command in commands() {
+        let script = printed(&["completions", shell]);
+        for command in all_commands() {
             assert!(script.contains(&command), "{shell}: {command}");
         }
         assert!(script.contains("into-source"), "{shell}: options of commands");
@@ -95,7 +79,7 @@ fn every_shell_gets_a_script_with_all_commands() {
 fn bash_completes_commands_and_options() {
     let directory = tempfile::tempdir().unwrap();
     let script = directory.path().join("script");
-    std::fs::write(&script, stdout(&["completions", "bash"])).unwrap();
+    std::fs::write(&script, printed(&["completions", "bash"])).unwrap();
     assert_eq!(completed(&script, &["roma-archived", "ext"]), ["extract"]);
     assert_eq!(completed(&script, &["roma-archived", "undelete", "--js"]), ["--json"]);
 }

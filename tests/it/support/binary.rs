@@ -59,3 +59,21 @@ pub(crate) fn command(config: &Path, arguments: &[&str]) -> Command {
     }
     command
 }
+
+/// What the program prints without a configuration.
+pub(crate) fn printed(arguments: &[&str]) -> String {
+    let output = command(Path::new("/nonexistent"), arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every command, as `--help` lists them.
+pub(crate) fn all_commands() -> Vec<String> {
+    let help = printed(&["--help"]);
+    let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let names = listed.lines().filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let names = names.filter(|name| !name.is_empty() && *name != "help").map(str::to_owned);
+    let names: Vec<String> = names.collect();
+    assert!(names.len() > 15, "{names:?}");
+    names
+}
