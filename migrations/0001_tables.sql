@@ -172,7 +172,7 @@ CREATE TABLE internal_tally (
     instance     TEXT NOT NULL,
     export       TEXT NOT NULL,
     state        TEXT NOT NULL,
-    count        INTEGER NOT NULL CHECK (count >= 0),
+    count        INTEGER NOT NULL, -- unchecked: a count must not stop what it counts
     raw_bytes    INTEGER NOT NULL, -- of snapshots only
     stored_bytes INTEGER NOT NULL,
     PRIMARY KEY (kind, instance, export, state)

@@ -252,7 +252,7 @@ fn the_file_is_as_it_was() {
 #[test]
 fn the_values_are_those_of_the_picture() {
     let text = text();
-    let of = "{instance=\"prod\",export=\"nightly\"}";
+    let of = "{roma_instance=\"prod\",export=\"nightly\"}";
     for line in [
         "roma_archived_well 0".to_owned(),
         "roma_archived_build_info{version=\"0.1.0\"} 1".to_owned(),
@@ -262,16 +262,17 @@ fn the_values_are_those_of_the_picture() {
         format!("roma_archived_export_last_success_timestamp_seconds{of} 1800000009"),
         format!("roma_archived_stored_bytes{of} 120"),
         format!("roma_archived_trash_bytes{of} 3"),
-        "roma_archived_stored_bytes{instance=\"prod\",export=\"retired\"} 5".to_owned(),
+        "roma_archived_stored_bytes{roma_instance=\"prod\",export=\"retired\"} 5".to_owned(),
         format!("roma_archived_losses_unsettled{of} 1"),
-        "roma_archived_losses_unsettled{instance=\"prod\",export=\"retired\"} 1".to_owned(),
-        "roma_archived_archives{instance=\"prod\",export=\"nightly\",state=\"stored\"} 9"
+        "roma_archived_losses_unsettled{roma_instance=\"prod\",export=\"retired\"} 1".to_owned(),
+        "roma_archived_archives{roma_instance=\"prod\",export=\"nightly\",state=\"stored\"} 9"
             .to_owned(),
-        "roma_archived_archives{instance=\"prod\",export=\"nightly\",state=\"lost\"} 0".to_owned(),
+        "roma_archived_archives{roma_instance=\"prod\",export=\"nightly\",state=\"lost\"} 0"
+            .to_owned(),
         format!("roma_archived_losses_total{of} 1"),
-        "roma_archived_failed_attempts_total{instance=\"prod\",class=\"busy\"} 0".to_owned(),
-        "roma_archived_instance_paused{instance=\"prod\"} 1".to_owned(),
-        "roma_archived_clock_offset_seconds{instance=\"prod\"} -1.5".to_owned(),
+        "roma_archived_failed_attempts_total{roma_instance=\"prod\",class=\"busy\"} 0".to_owned(),
+        "roma_archived_instance_paused{roma_instance=\"prod\"} 1".to_owned(),
+        "roma_archived_clock_offset_seconds{roma_instance=\"prod\"} -1.5".to_owned(),
         "roma_archived_credential_expiry_timestamp_seconds{account=\"ops\"} 1800086400".to_owned(),
         "roma_archived_disk_free_bytes 1099511627776".to_owned(),
         "roma_archived_notifications_total{channel=\"ping\",result=\"failed\"} 1".to_owned(),

@@ -25,7 +25,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-const EXPORT: &[&str] = &["instance", "export"];
+const EXPORT: &[&str] = &["roma_instance", "export"];
 
 macro_rules! metrics {
     ($($name:ident: $kind:ident $labels:expr, $text:literal, $help:literal;)*) => {
@@ -63,8 +63,8 @@ metrics! {
         "Runs whose scope is not read yet: ROMA cannot be asked, or another run comes first.";
     MISSED_RUNS: Counter EXPORT, "runs_missed_total",
         "Scheduled or requested runs that were missed and are made up for by another one.";
-    ARCHIVES: Gauge &["instance", "export", "state"], "archives", "Archives in each state.";
-    SNAPSHOTS: Gauge &["instance", "export", "state"], "snapshots", "Snapshots in each state.";
+    ARCHIVES: Gauge &["roma_instance", "export", "state"], "archives", "Archives in each state.";
+    SNAPSHOTS: Gauge &["roma_instance", "export", "state"], "snapshots", "Snapshots in each state.";
     STORED_BYTES: Gauge EXPORT, "stored_bytes",
         "Files in the vault outside the trash, shared ones once.";
     TRASH_BYTES: Gauge EXPORT, "trash_bytes", "Files in the trash, shared ones once.";
@@ -84,15 +84,15 @@ metrics! {
         "Archives that failed, and runs that came to nothing.";
     DELETED: Counter EXPORT, "archives_deleted_total",
         "Archives whose file retention has removed.";
-    FAILED: Counter &["instance", "class"], "failed_attempts_total",
+    FAILED: Counter &["roma_instance", "class"], "failed_attempts_total",
         "Attempts of any kind that failed, by the class of the failure.";
-    INSTANCE_PAUSED: Gauge &["instance"], "instance_paused",
+    INSTANCE_PAUSED: Gauge &["roma_instance"], "instance_paused",
         "1 while nothing is sent to the instance because calls failed in a row.";
     ACCOUNT_PAUSED: Gauge &["account"], "account_paused",
         "1 while nothing is sent for the account: a rejected credential, or too many calls.";
     CREDENTIAL: Gauge &["account"], "credential_expiry_timestamp_seconds",
-        "When the token or the keys at hand end, Unix time; they are renewed before.";
-    OFFSET: Gauge &["instance"], "clock_offset_seconds",
+        "When the token or the keys at hand end, Unix time; they are renewed when they are needed.";
+    OFFSET: Gauge &["roma_instance"], "clock_offset_seconds",
         "How far the clock of the instance is ahead of this machine's.";
     FREE: Gauge &[], "disk_free_bytes", "Left on the disk of the state directory.";
     WANTED: Gauge &[], "disk_wanted_bytes",

@@ -181,7 +181,7 @@ fn the_metrics_say_what_the_catalog_says() {
     assert_eq!(scene.stage.run(&["export", "nightly"]).code, Some(0));
     scene.once();
     let metrics = scene.metrics();
-    let nightly = [("instance", "prod"), ("export", "nightly")];
+    let nightly = [("roma_instance", "prod"), ("export", "nightly")];
     let value = |name: &str, labels: &[(&str, &str)]| {
         number(&metrics, &format!("roma_archived_{name}"), labels)
             .unwrap_or_else(|| panic!("{name}"))
@@ -216,9 +216,9 @@ fn the_metrics_say_what_the_catalog_says() {
         let select = format!("SELECT count(*) FROM archives WHERE state = '{state}'");
         assert_eq!(value("archives", &labels).to_string(), column(&select));
     }
-    let offset = value("clock_offset_seconds", &[("instance", "prod")]);
+    let offset = value("clock_offset_seconds", &[("roma_instance", "prod")]);
     assert!(offset.abs() < 60.0, "{offset}");
-    assert_eq!(value("instance_paused", &[("instance", "prod")]).to_string(), "0");
+    assert_eq!(value("instance_paused", &[("roma_instance", "prod")]).to_string(), "0");
     assert_eq!(value("account_paused", &[("account", "ops")]).to_string(), "0");
     assert_eq!(value("disk_wanted_bytes", &[]).to_string(), "1048576");
     assert!(value("disk_free_bytes", &[]) > 0.0 && value("catalog_bytes", &[]) > 0.0);
@@ -237,7 +237,7 @@ fn what_status_says_the_metrics_and_the_webhook_say_as_well() {
     let mut scene = Scene::new();
     scene.lose_a_package();
     scene.once();
-    let watched = [("instance", "prod"), ("export", "watched")];
+    let watched = [("roma_instance", "prod"), ("export", "watched")];
     let unsettled = |scene: &Scene| {
         let metrics = scene.metrics();
         let well = number(&metrics, "roma_archived_well", &[]).unwrap();
