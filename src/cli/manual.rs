@@ -42,7 +42,7 @@ const EXAMPLES: [(&str, &str); 5] = [
     (
         "systemd-run --pipe --wait -p User=roma-archived -p LoadCredential=roma-password \
          roma-archived doctor",
-        "tries all that a backup needs, with the secret that the unit will have",
+        "tries all that a backup needs, with the secret that the unit has",
     ),
     ("roma-archived status", "for monitoring: 0 if all is well, 1 if not"),
     ("roma-archived extract a34 -o package.zip", "a package as ROMA sent it"),

@@ -129,7 +129,7 @@ impl Keeper {
         reason: DamageReason,
         hint: &str,
     ) -> Result<Finding, EngineError> {
-        if matches!(archive.state, State::Damaged(_)) {
+        if is_told(&archive, &reason) {
             let now = self.catalog.archive(archive.id).await?;
             let same = now.is_some_and(|now| now.revision == archive.revision);
             return Ok(if same {
@@ -223,6 +223,13 @@ fn refused(id: ArchiveId, error: &CatalogError) {
 /// Whether the file of an archive was read and found whole since, and nothing else happened.
 fn was_verified(before: &Archive, now: &Archive) -> bool {
     before.state == now.state && before.milestones.verified_at < now.milestones.verified_at
+}
+
+/// Whether the catalog says so already. Damage of another kind is told anew, for somebody may have
+/// acknowledged the lesser one.
+pub(super) fn is_told(archive: &Archive, reason: &DamageReason) -> bool {
+    let told = |error: &String| error.starts_with(&reason.to_string());
+    matches!(archive.state, State::Damaged(_)) && archive.last_error.as_ref().is_some_and(told)
 }
 
 /// Damage as it is recorded: what is wrong, and what helps.

@@ -15,6 +15,9 @@ use crate::lifecycle::Found;
 use crate::model::{ArchiveId, JobId, Name, PackageId, SnapshotId, StoredFile, Timestamp, story};
 use crate::vault::{self, CheckError, Manifest, Place, Vault, VaultError};
 
+/// Nobody ever had so many archives; those that come after it need numbers as well.
+const LARGEST_NUMBER: i64 = 1 << 53;
+
 /// One file of the vault that proves itself.
 #[derive(Clone, Debug)]
 pub struct Proven {
@@ -72,7 +75,7 @@ pub fn gather(vault: &Vault, progress: &mut dyn FnMut(u64, u64)) -> Gathered {
     let total = files.iter().filter_map(|file| file.bytes).sum();
     let mut done = 0;
     // All names of one file hold the same, so that it is read once.
-    let mut known: HashMap<u64, usize> = HashMap::new();
+    let mut known: HashMap<(u64, u64), usize> = HashMap::new();
     progress(done, total);
     for file in files {
         take(vault, &file, &mut known, &mut gathered);
@@ -85,7 +88,7 @@ pub fn gather(vault: &Vault, progress: &mut dyn FnMut(u64, u64)) -> Gathered {
 fn take(
     vault: &Vault,
     found: &vault::Found,
-    known: &mut HashMap<u64, usize>,
+    known: &mut HashMap<(u64, u64), usize>,
     gathered: &mut Gathered,
 ) {
     let path = found.path.display().to_string();
@@ -95,7 +98,8 @@ fn take(
         gathered.left.push(LeftAlone { path, reason });
         return;
     };
-    let same = vault.number_of(found).and_then(|number| known.get(&number));
+    let number = vault.number_of(found);
+    let same = number.and_then(|number| known.get(&number));
     let described = match same.and_then(|place| gathered.proven.get(*place)) {
         Some(Proven { manifest, file, .. }) => {
             Ok((manifest.clone(), StoredFile { path: path.clone(), ..file.clone() }))
@@ -104,7 +108,13 @@ fn take(
     };
     match described {
         Ok((manifest, file)) => {
-            if let Some(number) = file.inode {
+            let highest = manifest.archive_id.0.max(manifest.snapshot_id.0).max(place.snapshot.0);
+            if highest > LARGEST_NUMBER {
+                let reason = format!("its number {highest} was never given");
+                gathered.left.push(LeftAlone { path, reason });
+                return;
+            }
+            if let Some(number) = number {
                 known.entry(number).or_insert(gathered.proven.len());
             }
             gathered.proven.push(Proven { place, manifest, file });

@@ -139,7 +139,7 @@ fn what_contradicts_itself_or_another_is_left_alone() {
 fn numbers_that_were_given_twice_are_given_anew() {
     let history = arrange(vec![own(1, 1, 1, 1), own(1, 1, 1, 9), own(2, 2, 1, 9)], ArchiveId(0));
     let expected =
-        ["s1 a1 part 1 of 2, job-1-1", "s2 a2 part 1 of 2, job-2-9", "s3 a3 part 1 of 2, job-1-9"];
+        ["s1 a1 part 1 of 2, job-1-1", "s3 a3 part 1 of 2, job-1-9", "s2 a2 part 1 of 2, job-2-9"];
     assert_eq!(story_of(&history), expected);
     assert_eq!(history.highest, (ArchiveId(3), SnapshotId(3)));
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::failure::EngineError;
-use super::keeper::{Finding, Keeper, damage, unreadable};
+use super::keeper::{Finding, Keeper, damage, is_told, unreadable};
 use super::owner::Owner;
 use super::shell::joined;
 use crate::catalog::Change;
@@ -138,7 +138,7 @@ impl Keeper {
         hint: &str,
         tell: Tell<'_>,
     ) -> Result<(), EngineError> {
-        let is_known = |entry: &(Archive, DamageReason)| matches!(entry.0.state, State::Damaged(_));
+        let is_known = |(archive, reason): &(Archive, DamageReason)| is_told(archive, reason);
         let (known, mut gone): (Vec<_>, Vec<_>) = gone.into_iter().partition(is_known);
         let change = |(archive, reason): &(Archive, DamageReason)| {
             Change::new(archive.clone(), damage(archive.id, reason, hint))

@@ -204,6 +204,8 @@ impl Milestones {
                 // What is damaged once more is a new loss.
                 self.acknowledged_at = None;
             }
+            // What somebody has seen was something else.
+            Event::FileDamaged { .. } => self.acknowledged_at = None,
             Event::LossAcknowledged { .. } => self.acknowledged_at = Some(at),
             Event::FileDeleted => self.deleted_at = Some(at),
             _ => {}

@@ -69,9 +69,11 @@ pub fn transition(state: State, event: &Event) -> Result<State, IllegalTransitio
         (E::DeletionRevoked { .. }, S::Trashed(held, _)) | (E::FileVerified, S::Damaged(held)) => {
             Ok(S::Stored(held))
         }
-        (E::FileDamaged { .. }, S::Stored(held) | S::Trashed(held, _) | S::Deleting(held, _)) => {
-            Ok(S::Damaged(held))
-        }
+        // Damaged in another way than before: worse, perhaps.
+        (
+            E::FileDamaged { .. },
+            S::Stored(held) | S::Trashed(held, _) | S::Deleting(held, _) | S::Damaged(held),
+        ) => Ok(S::Damaged(held)),
         (E::DeletionDecided { deletion, .. }, S::Stored(held)) => {
             Ok(S::Trashed(held, deletion.clone()))
         }

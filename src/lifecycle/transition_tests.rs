@@ -8,11 +8,11 @@ use crate::lifecycle::archive::{Archive, Milestones};
 use crate::lifecycle::samples::{any_event, archive, noon, one_of_each, samples, state};
 use crate::lifecycle::step::{Step, next_step};
 use crate::model::{JobId, PackageId, Sha256Digest, UnknownWord};
+use StateWord as W;
 
 /// What may happen in each state and where it leads, written down apart from the code: the table
 /// of the specification, read from the state's side.
-fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
-    use StateWord as W;
+fn life(state: W) -> &'static [(&'static str, W)] {
     match state {
         W::Scheduled => &[
             ("request_started", W::Requesting),
@@ -75,7 +75,11 @@ fn life(state: StateWord) -> &'static [(&'static str, StateWord)] {
             ("file_damaged", W::Damaged),
             ("file_deleted", W::Deleted),
         ],
-        W::Damaged => &[("file_verified", W::Stored), ("loss_acknowledged", W::Damaged)],
+        W::Damaged => &[
+            ("file_verified", W::Stored),
+            ("file_damaged", W::Damaged),
+            ("loss_acknowledged", W::Damaged),
+        ],
         W::Lost => &[("file_found", W::Stored), ("loss_acknowledged", W::Lost)],
         W::Deleted | W::Failed => &[],
     }
@@ -238,7 +242,6 @@ fn a_look_at_a_file_in_the_trash_does_not_hasten_its_end() {
 
 #[test]
 fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
-    use StateWord as W;
     let Some(Event::FileFound(found)) = samples().into_iter().find(|e| e.word() == "file_found")
     else {
         panic!("no sample");
@@ -267,7 +270,6 @@ fn a_found_file_belongs_only_to_an_archive_that_says_the_same() {
 
 #[test]
 fn an_acknowledgement_changes_nothing_else_and_holds_for_one_loss_only() {
-    use StateWord as W;
     let seen = Event::LossAcknowledged { by: "ops".to_owned(), reason: None };
     for word in [W::Lost, W::Damaged] {
         let why = Some("it is gone".to_owned());
@@ -283,6 +285,8 @@ fn an_acknowledgement_changes_nothing_else_and_holds_for_one_loss_only() {
     assert_eq!(back.milestones.acknowledged_at, None);
     let again = back.apply(&Event::FileDamaged { message: String::new() }, noon()).unwrap();
     assert_eq!(again.milestones.acknowledged_at, None);
+    let worse = damaged.apply(&Event::FileDamaged { message: String::new() }, noon()).unwrap();
+    assert_eq!((worse.state.word(), worse.milestones.acknowledged_at), (W::Damaged, None));
 }
 
 #[test]

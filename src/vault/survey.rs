@@ -87,6 +87,10 @@ impl Vault {
                 };
                 let path = folder.join(name);
                 if found.is_dir() {
+                    // Where `vault/` is a file system of its own: its, and for root only.
+                    if path == Path::new("lost+found") {
+                        continue;
+                    }
                     folders.push(path);
                     continue;
                 }
@@ -155,9 +159,11 @@ impl Vault {
         self.inner.vault.join(found)
     }
 
-    /// The number that the file system has for a file that was found; its names have the same.
-    pub fn number_of(&self, found: &Found) -> Option<u64> {
-        Some(examine(&self.path_of(&found.path)).ok()??.ino())
+    /// The device and the number there of a file that was found; its names have the same, and no
+    /// other file has: `vault/` may span several devices.
+    pub fn number_of(&self, found: &Found) -> Option<(u64, u64)> {
+        let found = examine(&self.path_of(&found.path)).ok()??;
+        Some((found.dev(), found.ino()))
     }
 
     /// A path below the state directory as people are shown it: relative to it.

@@ -143,3 +143,28 @@ fn damage_is_seen_once_and_told_again_when_it_happens_again() {
     let status = answer(&stage, &["status", "--json"], 1);
     assert_eq!(ids(&status["damaged"], "id"), [3]);
 }
+
+/// Whoever has seen that a file grew has not seen that it went.
+#[test]
+fn worse_damage_than_was_seen_is_told_anew() {
+    let (stage, path) = stage();
+    said(&stage, &["ack", "s1"], 0);
+    said(&stage, &["ack", "s2"], 0);
+    let grown = [std::fs::read(&path).unwrap(), b"xx".to_vec()].concat();
+    std::fs::write(&path, grown).unwrap();
+    said(&stage, &["verify", "a3"], 1);
+    said(&stage, &["ack", "a3"], 0);
+    said(&stage, &["verify", "a3"], 1);
+    said(&stage, &["status"], 0);
+
+    std::fs::remove_file(&path).unwrap();
+    said(&stage, &["verify", "--all"], 1);
+    let status = answer(&stage, &["status", "--json"], 1);
+    assert_eq!(ids(&status["damaged"], "id"), [3]);
+    let error = status["damaged"][0]["last_error"].as_str().unwrap();
+    assert!(error.starts_with("the file is missing"), "{error}");
+    let told = "SELECT count(*) FROM events WHERE archive_id = 3 AND event = 'file_damaged'";
+    assert_eq!(stage.column(told), ["2"]);
+    said(&stage, &["verify", "--all"], 1);
+    assert_eq!(stage.column(told), ["2"], "the same damage is told once");
+}
