@@ -14,6 +14,7 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::secret::{is_secret, words};
 
@@ -52,7 +53,7 @@ impl Kind {
     }
 
     /// By what it is called in a name, a list's name or a `type`.
-    fn called(name: &str) -> Option<Self> {
+    pub(super) fn called(name: &str) -> Option<Self> {
         // `api_list`, `appInfos`: what is said of them all.
         const OF_LISTS: [&str; 7] = ["list", "lists", "info", "infos", "item", "items", "assets"];
         let mut words = words(name);
@@ -134,8 +135,22 @@ pub struct Occurrence {
     pub asset: Asset,
     /// Which place: the entry, and the lists that lead there. Positions do not count.
     pub place: String,
+    /// The application that it stands in.
+    pub holder: Option<Identity>,
     /// What stands there, without the assets in it.
     pub body: Value,
+}
+
+/// The name of a place, without what would make a hundred thousand places of a megabyte each.
+fn place_name(name: String) -> String {
+    const LONGEST: usize = 400;
+    if name.len() <= LONGEST {
+        return name;
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let digest = digest.iter().take(8).fold(0, |sum: u64, byte| (sum << 8) | u64::from(*byte));
+    let start: String = name.chars().take(LONGEST / 4).collect();
+    format!("{start}…{digest:016x}")
 }
 
 /// A document in its pieces.
@@ -151,11 +166,11 @@ pub struct Pieces {
 pub fn take_apart(entry: &str, mut document: Value) -> Pieces {
     let mut pieces = Pieces::default();
     if let Some(asset) = asset_of_document(entry, &document) {
-        pieces.take(asset, entry.to_owned(), document);
+        pieces.take(asset, None, place_name(entry.to_owned()), document);
         return pieces;
     }
     let hint = hint_of_path(entry).filter(|_| document.is_array());
-    pieces.search(&mut document, hint, None, entry);
+    pieces.search(&mut document, hint, None, &place_name(entry.to_owned()));
     pieces.rest = Some(document);
     pieces
 }
@@ -222,9 +237,10 @@ fn asset(kind: Kind, fields: &Map<String, Value>, holder: Option<&Asset>) -> Opt
 
 impl Pieces {
     /// Puts an asset aside, and before it those that it holds.
-    fn take(&mut self, asset: Asset, place: String, mut body: Value) {
+    fn take(&mut self, asset: Asset, holder: Option<&Asset>, place: String, mut body: Value) {
         self.search(&mut body, None, Some(&asset), &place);
-        self.assets.push(Occurrence { asset, place, body });
+        let holder = holder.map(|holder| holder.identity.clone());
+        self.assets.push(Occurrence { asset, place, holder, body });
     }
 
     /// Takes the assets out of a value. `hint` is what its elements are, `holder` the asset that
@@ -240,7 +256,7 @@ impl Pieces {
                         asset(kind, fields, holder)
                     });
                     if let Some(asset) = found {
-                        self.take(asset, place.clone(), element);
+                        self.take(asset, holder, place.clone(), element);
                     } else {
                         self.search(&mut element, None, holder, &place);
                         elements.push(element);
@@ -266,14 +282,14 @@ impl Pieces {
         at: &str,
     ) {
         let Some(value) = fields.get_mut(name) else { return };
-        let place = format!("{at} {name}");
+        let place = place_name(format!("{at} {name}"));
         let may = |kind: &Kind| holder.is_none_or(|holder| holder.kind.may_hold(*kind));
         let hint = Kind::called(name).filter(may);
         let only = value.as_object().and_then(|object| asset(hint?, object, holder));
         match (only, hint) {
             (Some(asset), _) => {
                 let body = value.take();
-                self.take(asset, place, body);
+                self.take(asset, holder, place, body);
             }
             (None, Some(kind)) if value.is_object() => self.search_map(value, kind, holder, &place),
             _ => self.search(value, hint, holder, &place),
@@ -291,7 +307,7 @@ impl Pieces {
         }
         for (name, body) in std::mem::take(fields) {
             if let Some(asset) = body.as_object().and_then(|o| asset(kind, o, holder)) {
-                self.take(asset, format!("{at} {name}"), body);
+                self.take(asset, holder, place_name(format!("{at} {name}")), body);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::pairing::{Known, Place, Rest, Taken, pair, pair_by_name};
 use super::report::{
     AssetChange, Bytes, Count, Entry, EntryChange, EntryDifference, Fate, Report, Side,
 };
-use super::secret::{Shown, words};
+use super::secret::{Shown, scrub, words};
 use super::values::{Aside, Difference, Within, differences};
 
 /// Compares two sides. `all` leaves nothing out.
@@ -79,22 +79,41 @@ impl Report {
         old: BTreeMap<(Kind, Identity), Known>,
         mut new: BTreeMap<(Kind, Identity), Known>,
     ) {
-        let mut gone = Vec::new();
+        let (mut gone, mut pairs) = (Vec::new(), Vec::new());
         let mut stayed = BTreeSet::new();
         for (key, known) in old {
             match new.remove(&key) {
                 Some(now) => {
                     stayed.insert(key.0);
-                    self.compare_asset(known, now, false);
+                    pairs.push((known, now));
                 }
                 None => gone.push(known),
             }
         }
         let left = pair_by_name(gone, new.into_values().collect());
-        for (was, now) in left.pairs {
-            // If none of them has kept its id, then ids are nothing to know an asset by.
-            let all_new = !stayed.contains(&was.asset.kind);
-            self.compare_asset(was, now, all_new);
+        // If several have new ids and none has kept its own, ids are nothing to know an asset by.
+        // One alone is another asset of that name, as far as anybody can tell.
+        let mut renumbered: BTreeMap<Kind, usize> = BTreeMap::new();
+        for (was, now) in &left.pairs {
+            let has_new_id = was.asset.id.is_some() && now.asset.id.is_some();
+            *renumbered.entry(was.asset.kind).or_default() += usize::from(has_new_id);
+        }
+        renumbered.retain(|kind, count| *count > 1 && !stayed.contains(kind));
+        pairs.extend(left.pairs);
+        // Whatever an application is known by now, it is the same holder.
+        let holders: BTreeMap<Identity, Identity> = pairs
+            .iter()
+            .filter(|(was, _)| was.asset.kind == Kind::Application)
+            .map(|(was, now)| (was.asset.identity.clone(), now.asset.identity.clone()))
+            .collect();
+        for (mut was, now) in pairs {
+            for holder in was.places.iter_mut().filter_map(|place| place.holder.as_mut()) {
+                if let Some(now) = holders.get(holder) {
+                    holder.clone_from(now);
+                }
+            }
+            let ids_are_new = renumbered.contains_key(&was.asset.kind);
+            self.compare_asset(was, now, ids_are_new);
         }
         let change = |known: Known, fate| AssetChange { asset: known.asset, fate };
         self.assets.extend(left.gone.into_iter().map(|known| change(known, Fate::Removed)));
@@ -104,14 +123,11 @@ impl Report {
     fn compare_asset(&mut self, was: Known, now: Known, ids_are_new: bool) {
         let mut found = Vec::new();
         let kind = now.asset.kind;
-        if was.asset.of != now.asset.of {
-            let show = |of: Option<String>| of.map(|of| Shown::of(&of.into()));
-            found.push(plain("(application)", show(was.asset.of), show(now.asset.of.clone())));
-        }
         let new_ids = NewIds { kind, old: was.asset.id, new: now.asset.id.clone() };
         // One that had no id before, or has none now, is another matter.
-        let new_ids =
-            Some(new_ids).filter(|ids| ids_are_new && ids.old.is_some() && ids.new.is_some());
+        let new_ids = Some(new_ids)
+            .filter(|ids| ids_are_new && ids.old.is_some() && ids.new.is_some())
+            .filter(|ids| ids.old != ids.new);
         compare_places(was.places, now.places, new_ids.as_ref(), &mut found);
         let count = self.counts.entry(kind).or_default();
         if found.is_empty() {
@@ -129,11 +145,7 @@ impl Report {
         let mut changes = Vec::new();
         for (name, olds) in old {
             let news = new.remove(&name).unwrap_or_default();
-            let same = |one: &Rest, other: &Rest| {
-                one.document == other.document
-                    && (one.document.is_some() || one.bytes == other.bytes)
-            };
-            let paired = pair(olds, news, same).rest();
+            let paired = pair(olds, news);
             for (was, now) in paired.pairs {
                 let difference = match (was.document, now.document) {
                     (Some(old), Some(new)) => {
@@ -230,6 +242,8 @@ impl Report {
 
 /// The path of a difference that is one of the place itself.
 const PLACE: &str = "(place)";
+/// And of one of the application that an asset stands in.
+const HOLDER: &str = "(application)";
 
 fn plain(path: &str, old: Option<Shown>, new: Option<Shown>) -> Difference {
     Difference { path: path.to_owned(), old, new, aside: None }
@@ -267,16 +281,16 @@ fn compare_places(
     new_ids: Option<&NewIds>,
     found: &mut Vec<Difference>,
 ) {
-    // The same place before the same content: what moved is then told as little as possible.
-    let paired = pair(old, new, |one, other| one.name == other.name && one.body == other.body)
-        .and_then(|one, other| one.name == other.name)
-        .and_then(|one, other| one.body == other.body)
-        .rest();
-    let show = |place: String| Some(Shown::of(&place.into()));
+    let paired = pair(old, new);
+    let show = |text: String| Some(Shown::of(&text.into()));
     let several = paired.pairs.iter().filter(|(was, is)| was.body != is.body).count() > 1;
     for (was, is) in paired.pairs {
         let start = found.len();
         found.extend(differences(&was.body, &is.body, Within::Asset));
+        if was.holder != is.holder {
+            let [old, new] = holders(&was, &is).map(|of| of.and_then(show));
+            found.push(plain(HOLDER, old, new));
+        }
         if was.name != is.name {
             found.push(plain(PLACE, show(was.name), show(is.name.clone())));
         }
@@ -285,13 +299,31 @@ fn compare_places(
                 ids.mark(difference);
             }
             // It differs in several places: which of them is meant.
-            if several && difference.path != PLACE {
-                difference.path = format!("{} in {}", difference.path, is.name);
+            if several && ![PLACE, HOLDER].contains(&difference.path.as_str()) {
+                difference.path = format!("{} in {}", difference.path, scrub(&where_is(&is)));
             }
         }
     }
-    found.extend(paired.gone.into_iter().map(|place| plain(PLACE, show(place.name), None)));
-    found.extend(paired.came.into_iter().map(|place| plain(PLACE, None, show(place.name))));
+    found.extend(paired.gone.iter().map(|place| plain(PLACE, show(where_is(place)), None)));
+    found.extend(paired.came.iter().map(|place| plain(PLACE, None, show(where_is(place)))));
+}
+
+/// A place with the application around it.
+fn where_is(Place { name, of, .. }: &Place) -> String {
+    of.as_ref().map_or_else(|| name.clone(), |of| format!("{name} of {of}"))
+}
+
+/// What two applications are called; by their ids, if they have one name.
+fn holders(was: &Place, is: &Place) -> [Option<String>; 2] {
+    if was.of != is.of {
+        return [was.of.clone(), is.of.clone()];
+    }
+    [was, is].map(|place| {
+        place.holder.as_ref().map(|holder| match holder {
+            Identity::Id(id) => format!("id {id}"),
+            Identity::Name(_, name) => name.clone(),
+        })
+    })
 }
 
 #[cfg(test)]

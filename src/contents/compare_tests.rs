@@ -139,6 +139,79 @@ fn an_api_that_moved_to_another_application_has_changed() {
     assert_eq!(told(&report), ["changed API orders (application)"]);
 }
 
+/// Applications of these names, each with the API `p` and this limit, or without it.
+fn holding(applications: &[(&str, Option<u32>)]) -> Side {
+    let one = |(name, limit): &(&str, Option<u32>)| {
+        let api = limit.map(|limit| json!({"id": "p", "name": "orders", "limit": limit}));
+        let apis: Vec<Value> = api.into_iter().collect();
+        json!({"id": format!("{name}-1"), "name": name, "apis": apis})
+    };
+    vec![list(&applications.iter().map(one).collect())]
+}
+
+#[test]
+fn an_api_of_several_applications_has_changed_if_one_of_them_has_another() {
+    let shown = |old: &[_], new: &[_], all| {
+        let report = compare(holding(old), holding(new), all);
+        let found = report.assets.iter().flat_map(|change| match &change.fate {
+            Fate::Changed(found) => found.clone(),
+            _ => Vec::new(),
+        });
+        let text = |shown: Option<Shown>| shown.map(|s| s.as_value().to_string());
+        found.map(|found| (found.path, text(found.old), text(found.new))).collect::<Vec<_>>()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    for all in [false, true] {
+        let moved = shown(
+            &[("crm", Some(1)), ("shop", Some(1)), ("pay", None)],
+            &[("crm", Some(1)), ("shop", None), ("pay", Some(1))],
+            all,
+        );
+        assert_eq!(moved, [("(application)".to_owned(), some("\"shop\""), some("\"pay\""))]);
+        let swapped = shown(
+            &[("crm", Some(1)), ("shop", Some(2))],
+            &[("crm", Some(2)), ("shop", Some(1))],
+            all,
+        );
+        let path = |of| format!("limit in m.json apps[] apis[] of {of}");
+        let expected = [(path("crm"), some("1"), some("2")), (path("shop"), some("2"), some("1"))];
+        assert_eq!(swapped, expected);
+        let less =
+            shown(&[("crm", Some(1)), ("shop", Some(1))], &[("crm", Some(1)), ("shop", None)], all);
+        let place = some("\"m.json apps[] apis[] of shop\"");
+        assert_eq!(less, [("(place)".to_owned(), place, None)]);
+    }
+}
+
+#[test]
+fn an_application_with_a_new_id_still_holds_what_it_held() {
+    let side = |id: u32| {
+        vec![list(&json!([
+            {"id": id, "name": "crm", "apis": [{"id": "p", "name": "orders"}]},
+            {"id": id + 1, "name": "erp", "apis": [{"id": "q", "name": "parts"}]},
+        ]))]
+    };
+    assert_eq!(told(&compare(side(1), side(11), false)), [""; 0]);
+    let all = ["changed application crm id", "changed application erp id"];
+    assert_eq!(told(&compare(side(1), side(11), true)), all);
+}
+
+#[test]
+fn a_new_id_of_a_single_asset_is_a_change() {
+    let side = |id: u32| vec![document("m.json", &json!({"apis": [{"id": id, "name": "orders"}]}))];
+    assert_eq!(told(&compare(side(1), side(2), false)), ["changed API orders id"]);
+}
+
+#[test]
+fn very_many_places_of_one_id_are_compared_in_time() {
+    let side = |sign: i64| {
+        let apis: Value = (0..60_000).map(|n| json!({"id": 1, "x": sign * (n + 1)})).collect();
+        vec![document("m.json", &json!({ "apis": apis }))]
+    };
+    let report = compare(side(1), side(-1), false);
+    assert!(matches!(&report.assets[0].fate, Fate::Changed(found) if found.len() == 60_000));
+}
+
 #[test]
 fn ids_that_are_all_new_do_not_drown_the_report() {
     let side = |offset: u32, remark: &str| -> Side {

@@ -1,7 +1,8 @@
 //! The two sides of a comparison in their pieces, and which piece of one belongs to which of the
 //! other. Nothing may be left out: a piece is in a pair, or gone, or came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
@@ -25,6 +26,10 @@ pub(super) struct Known {
 /// One place of an asset, and what stands there.
 pub(super) struct Place {
     pub(super) name: String,
+    /// The application that it stands in, ...
+    pub(super) holder: Option<Identity>,
+    /// ... and what that is called.
+    pub(super) of: Option<String>,
     pub(super) body: Value,
 }
 
@@ -52,7 +57,7 @@ impl Taken {
         taken
     }
 
-    fn add(&mut self, Occurrence { asset, place, body }: Occurrence) {
+    fn add(&mut self, Occurrence { asset, place, holder, body }: Occurrence) {
         let key = (asset.kind, asset.identity.clone());
         let known = self.assets.entry(key).or_insert_with(|| Known {
             asset: Asset { name: None, of: None, ..asset.clone() },
@@ -60,8 +65,8 @@ impl Taken {
         });
         // An asset stands in several places, not each of which knows all of it.
         known.asset.name = known.asset.name.take().or(asset.name);
-        known.asset.of = known.asset.of.take().or(asset.of);
-        known.places.push(Place { name: place, body });
+        known.asset.of = known.asset.of.take().or_else(|| asset.of.clone());
+        known.places.push(Place { name: place, holder, of: asset.of, body });
     }
 }
 
@@ -72,29 +77,96 @@ pub(super) struct Paired<T> {
     pub(super) came: Vec<T>,
 }
 
-/// Pairs what is the same in this sense, each piece once, in order.
-pub(super) fn pair<T>(old: Vec<T>, new: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Paired<T> {
-    Paired { pairs: Vec::new(), gone: old, came: new }.and_then(same)
+/// Something that can be the same as another in several senses, of which each is a number.
+pub(super) trait Piece {
+    /// How many senses there are; in the last one all are the same.
+    const COUNT: usize;
+    fn is_same(&self, other: &Self, sense: usize) -> bool;
+    /// Equal for all that are the same in this sense.
+    fn hash(&self, sense: usize, hasher: &mut impl Hasher);
 }
 
-impl<T> Paired<T> {
-    /// Pairs more of what is left.
-    pub(super) fn and_then(mut self, same: impl Fn(&T, &T) -> bool) -> Self {
+impl Piece for Place {
+    const COUNT: usize = Self::SENSES.len();
+
+    fn is_same(&self, other: &Self, sense: usize) -> bool {
+        let [name, holder, body] = Self::SENSES[sense];
+        (!name || self.name == other.name)
+            && (!holder || self.holder == other.holder)
+            && (!body || self.body == other.body)
+    }
+
+    fn hash(&self, sense: usize, hasher: &mut impl Hasher) {
+        let [name, holder, body] = Self::SENSES[sense];
+        name.then_some(&self.name).hash(hasher);
+        holder.then_some(&self.holder).hash(hasher);
+        body.then_some(&self.body).hash(hasher);
+    }
+}
+
+impl Place {
+    /// Which of name, holder and body have to be the same. The same place comes before the same
+    /// content: what moved is then told as little as possible.
+    const SENSES: [[bool; 3]; 7] = [
+        [true, true, true],
+        [true, true, false],
+        [true, false, true],
+        [false, true, true],
+        [true, false, false],
+        [false, false, true],
+        [false, false, false],
+    ];
+}
+
+impl Piece for Rest {
+    const COUNT: usize = 2;
+
+    fn is_same(&self, other: &Self, sense: usize) -> bool {
+        let has_same_bytes = || self.document.is_some() || self.bytes == other.bytes;
+        sense > 0 || (self.document == other.document && has_same_bytes())
+    }
+
+    fn hash(&self, sense: usize, hasher: &mut impl Hasher) {
+        if sense == 0 {
+            self.document.hash(hasher);
+            self.document.is_none().then_some(&self.bytes).hash(hasher);
+        }
+    }
+}
+
+/// Pairs what is the same, each piece once, in order; sense by sense, the strictest first.
+pub(super) fn pair<T: Piece>(old: Vec<T>, new: Vec<T>) -> Paired<T> {
+    let mut paired = Paired { pairs: Vec::new(), gone: old, came: new };
+    (0..T::COUNT).for_each(|sense| paired.pair(sense));
+    paired
+}
+
+impl<T: Piece> Paired<T> {
+    /// Pairs more of what is left. By hash: there may be a hundred thousand of each.
+    fn pair(&mut self, sense: usize) {
+        let hash = |piece: &T| {
+            let mut hasher = DefaultHasher::new();
+            piece.hash(sense, &mut hasher);
+            hasher.finish()
+        };
+        let mut by_hash: HashMap<u64, VecDeque<usize>> = HashMap::new();
+        for (at, is) in self.came.iter().enumerate() {
+            by_hash.entry(hash(is)).or_default().push_back(at);
+        }
+        let mut came: Vec<Option<T>> =
+            std::mem::take(&mut self.came).into_iter().map(Some).collect();
         for was in std::mem::take(&mut self.gone) {
-            match self.came.iter().position(|is| same(&was, is)) {
-                Some(at) => {
-                    let is = self.came.remove(at);
-                    self.pairs.push((was, is));
-                }
+            let found = by_hash.get_mut(&hash(&was)).and_then(|places| {
+                let fits = |at: &usize| came[*at].as_ref().is_some_and(|is| was.is_same(is, sense));
+                let number = places.iter().position(fits)?;
+                came[places.remove(number)?].take()
+            });
+            match found {
+                Some(is) => self.pairs.push((was, is)),
                 None => self.gone.push(was),
             }
         }
-        self
-    }
-
-    /// Pairs what is left in its order.
-    pub(super) fn rest(self) -> Self {
-        self.and_then(|_, _| true)
+        self.came = came.into_iter().flatten().collect();
     }
 }
 

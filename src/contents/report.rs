@@ -9,7 +9,7 @@ use super::asset::{Asset, Kind};
 use super::values::Difference;
 
 /// Bytes that were read, or that could not be unpacked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes {
     /// How many.
     pub length: u64,

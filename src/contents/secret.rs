@@ -138,29 +138,33 @@ fn scrubbed(text: &str, nesting: u32) -> String {
 /// `scheme://user:word@host` becomes `scheme://***@host`.
 fn hide_user_info(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        clean.push_str(before);
+    let mut done = 0;
+    // Once a word, not once a `://`: a word may be the whole text and hold many of them.
+    let (mut word_end, mut last_at) = (0, None);
+    while let Some(found) = text[done..].find("://") {
+        let start = done + found + 3;
+        clean.push_str(&text[done..start]);
+        let after = &text[start..];
+        if start >= word_end {
+            let is_end = |c: char| c.is_whitespace() || c == '"';
+            word_end = after.find(is_end).map_or(text.len(), |end| start + end);
+            last_at = text[start..word_end].rfind('@').map(|at| start + at);
+        }
         let is_end = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<');
-        let host_end = after.find(is_end).unwrap_or(after.len());
-        // A password may hold what should have been escaped: the last `@` before the next blank.
-        let word_end = after.find(|c: char| c.is_whitespace() || c == '"').unwrap_or(after.len());
-        let user_end = after[..host_end].rfind('@').or_else(|| {
-            let slash = after[..word_end].rfind('@')?;
+        let host = &after[..after.find(is_end).unwrap_or(after.len())];
+        let user_end = host.rfind('@').map(|at| start + at).or_else(|| {
+            // A password may hold what should have been escaped: the last `@` before the blank.
+            let slash = last_at.filter(|at| *at >= start)?;
             // `https://host:443/@name` has none: what stands before the slash is host and port.
-            let (_, word) = after[..host_end].split_once(':')?;
+            let (_, word) = host.split_once(':')?;
             (!word.bytes().all(|byte| byte.is_ascii_digit())).then_some(slash)
         });
-        match user_end {
-            Some(end) => {
-                clean.push_str(HIDDEN);
-                rest = &after[end..];
-            }
-            None => rest = after,
+        if user_end.is_some() {
+            clean.push_str(HIDDEN);
         }
+        done = user_end.unwrap_or(start);
     }
-    clean.push_str(rest);
+    clean.push_str(&text[done..]);
     clean
 }
 

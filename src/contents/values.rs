@@ -1,22 +1,24 @@
 //! How two values differ, place by place.
 //!
 //! Elements of arrays are matched by an id, else by a name, else by their position. Every
-//! difference is in the answer: what every export makes anew (`export_time` and the like), and
-//! another order of elements that have ids, is marked, and whoever asks decides whether to see it.
+//! difference is in the answer: what every export makes anew outside of assets (`export_time` and
+//! the like), and another order of lists that are sets, is marked, and whoever asks decides whether
+//! to see it. Inside an asset order counts: steps are done one after the other.
 //! Secrets are compared and never shown.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::asset::scalar;
+use super::asset::{Kind, scalar};
 use super::secret::{Shown, is_hidden_field, scrub, words};
 
 /// By what elements of an array are known again, the likeliest first.
 const ELEMENT_IDS: [&str; 6] = ["id", "uuid", "api_id", "task_id", "app_id", "code"];
 const ELEMENT_NAMES: [&str; 6] = ["name", "key", "api_name", "task_name", "app_name", "title"];
-/// Names of what every export makes anew, wherever they stand, written together.
-const ANEW_ANYWHERE: [&str; 9] = [
+/// Names of what every export makes anew outside of assets, written together. In an asset they mean
+/// something else: the `export_time` of its schedule.
+const ANEW: [&str; 18] = [
     "exporttime",
     "exportedat",
     "exportdate",
@@ -26,9 +28,6 @@ const ANEW_ANYWHERE: [&str; 9] = [
     "exportnumber",
     "exportbegintime",
     "exportendtime",
-];
-/// And those that may mean something else inside an asset.
-const ANEW_OUTSIDE: [&str; 9] = [
     "export",
     "jobid",
     "archiveid",
@@ -39,6 +38,14 @@ const ANEW_OUTSIDE: [&str; 9] = [
     "packagetime",
     "timestamp",
 ];
+/// Names of lists outside of assets whose order says nothing, besides those of assets. Everywhere
+/// else it may be the order in which something is done.
+const SETS: [&str; 8] =
+    ["files", "entries", "resources", "dependencies", "users", "roles", "members", "tags"];
+/// A longer part of a path is shown in part, ...
+const LONG_NAME: usize = 160;
+/// ... and so is a longer path.
+const LONG_PATH: usize = 600;
 /// Texts that are JSON themselves are looked into so deep.
 const MAX_NESTING: u32 = 4;
 
@@ -89,6 +96,24 @@ pub fn differences(old: &Value, new: &Value, within: Within) -> Vec<Difference> 
 struct Path {
     text: String,
     aside: Option<Aside>,
+    /// Whether it is a list whose order says nothing.
+    is_set: bool,
+}
+
+impl Path {
+    fn below(&self, text: String) -> Self {
+        Self { text: shortened(text, LONG_PATH), aside: self.aside, is_set: false }
+    }
+}
+
+/// Keeps both ends of a text that is longer than this.
+fn shortened(text: String, longest: usize) -> String {
+    if text.len() <= longest {
+        return text;
+    }
+    let start = text.floor_char_boundary(longest / 2);
+    let end = text.ceil_char_boundary(text.len() - longest / 2);
+    format!("{}…{}", &text[..start], &text[end..])
 }
 
 struct Walk {
@@ -125,7 +150,7 @@ impl Walk {
         let parsed = |text: &str| super::json::parse(text.as_bytes());
         let (Some(old), Some(new)) = (parsed(old), parsed(new)) else { return false };
         let before = self.found.len();
-        let below = Path { text: format!("{}(json)", path.text), ..*path };
+        let below = path.below(format!("{}(json)", path.text));
         self.nesting = nesting;
         self.values(&below, &old, &new);
         self.nesting += 1;
@@ -154,8 +179,8 @@ impl Walk {
     }
 
     fn field(&self, path: &Path, name: &str, values: [Option<&Value>; 2]) -> Path {
-        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '@');
-        let shown = scrub(name);
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '@' | '…');
+        let shown = shortened(scrub(name), LONG_NAME);
         let text = if name.is_empty() || !name.chars().all(plain) {
             format!("{}[{}]", path.text, Value::from(shown))
         } else if path.text.is_empty() {
@@ -164,12 +189,15 @@ impl Walk {
             format!("{}.{shown}", path.text)
         };
         let together = words(name).concat();
-        let sounds_anew = ANEW_ANYWHERE.contains(&together.as_str())
-            || (self.within == Within::Document && ANEW_OUTSIDE.contains(&together.as_str()));
+        let is_outside = self.within == Within::Document;
+        let sounds_anew = is_outside && ANEW.contains(&together.as_str());
+        let is_set =
+            is_outside && (SETS.contains(&together.as_str()) || Kind::called(name).is_some());
         // A time or a number; whatever holds more is looked into.
         let is_plain = |value: &Value| !value.is_object() && !value.is_array();
         let is_anew = sounds_anew && values.into_iter().flatten().all(is_plain);
-        Path { text, aside: path.aside.or(is_anew.then_some(Aside::Anew)) }
+        let aside = path.aside.or(is_anew.then_some(Aside::Anew));
+        Path { aside, is_set, ..path.below(text) }
     }
 
     fn arrays(&mut self, path: &Path, old: &[Value], new: &[Value]) {
@@ -188,7 +216,7 @@ impl Walk {
             match news.remove(label) {
                 Some(found) => {
                     order.push((*at, found));
-                    let below = Path { text: labels.path(path, label), ..*path };
+                    let below = path.below(labels.path(path, label));
                     self.values(&below, &old[*at], &new[found]);
                 }
                 None => gone.push((label.clone(), *at)),
@@ -205,22 +233,23 @@ impl Walk {
                 return true;
             }
             order.push((*at, *found));
-            let below = Path { text: labels.path(path, label), ..*path };
+            let below = path.below(labels.path(path, label));
             self.values(&below, &old[*at], &new[*found]);
             false
         });
         for (label, at) in gone {
-            let below = Path { text: labels.path(path, &label), ..*path };
+            let below = path.below(labels.path(path, &label));
             self.note(&below, Some(Shown::of(&old[at])), None);
         }
         for (label, at) in news {
-            let below = Path { text: labels.path(path, &label), ..*path };
+            let below = path.below(labels.path(path, &label));
             self.note(&below, None, Some(Shown::of(&new[at])));
         }
         order.sort_unstable();
         if !order.is_sorted_by_key(|(_, found)| *found) {
             let text = format!("{}[]", path.text);
-            let path = Path { text, aside: path.aside.or(Some(Aside::Order)) };
+            let aside = path.aside.or(path.is_set.then_some(Aside::Order));
+            let path = Path { aside, ..path.below(text) };
             self.note(
                 &path,
                 Some(Shown::of(&labels.list(old))),
@@ -242,7 +271,7 @@ impl Walk {
         let old = &old_rest[..old_rest.len() - after];
         let new = &new_rest[..new_rest.len() - after];
         for number in 0..old.len().max(new.len()) {
-            let below = Path { text: format!("{}[{}]", path.text, before + number), ..*path };
+            let below = path.below(format!("{}[{}]", path.text, before + number));
             match (old.get(number), new.get(number)) {
                 (Some(old), Some(new)) => self.values(&below, old, new),
                 (old, new) => self.note(&below, old.map(Shown::of), new.map(Shown::of)),
@@ -298,8 +327,8 @@ impl Labels {
     }
 
     fn path(&self, path: &Path, label: &str) -> String {
-        let shown = scrub(label);
-        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '*');
+        let shown = shortened(scrub(label), LONG_NAME);
+        let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '*' | '…');
         let shown =
             if shown.chars().all(is_plain) { shown } else { Value::from(shown).to_string() };
         format!("{}[{}={shown}]", path.text, self.0)

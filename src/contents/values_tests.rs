@@ -57,7 +57,7 @@ fn differences_are_named_by_their_place() {
         (
             json!([{"id": 1}, {"id": 2}, {"id": 3}]),
             json!([{"id": 3}, {"id": 1}]),
-            vec![r#"[id=2]: {"id":2} -> -"#, r#"[]: ["1","2","3"] -> ["3","1"] (Order)"#],
+            vec![r#"[id=2]: {"id":2} -> -"#, r#"[]: ["1","2","3"] -> ["3","1"]"#],
         ),
         // Two of one name: by position.
         (
@@ -79,7 +79,7 @@ fn differences_are_named_by_their_place() {
         (
             json!({"exportTime": 1, "job_id": 1}),
             json!({"exportTime": 2, "job_id": 2}),
-            vec!["exportTime: 1 -> 2 (Anew)", "job_id: 1 -> 2"],
+            vec!["exportTime: 1 -> 2", "job_id: 1 -> 2"],
         ),
         (
             json!({"export_time": {"a": 1}}),
@@ -119,6 +119,36 @@ fn long_arrays_without_a_common_id_are_compared_in_time() {
         (0..20_000).map(|n| json!({"id": n + offset, "name": format!("n{}", n + offset)})).collect()
     };
     assert_eq!(differences(&elements(0), &elements(20_000), Within::Asset).len(), 40_000);
+}
+
+#[test]
+fn what_looks_like_the_time_of_the_export_counts_inside_an_asset() {
+    let schedule = |time: &str| json!({"schedule": {"export_time": time}});
+    let aside = |within| differences(&schedule("02:00"), &schedule("05:00"), within)[0].aside;
+    assert_eq!(aside(Within::Asset), None);
+    assert_eq!(aside(Within::Document), Some(Aside::Anew));
+}
+
+#[test]
+fn the_order_of_steps_counts() {
+    let steps = |ids: [&str; 2]| json!({"steps": ids.map(|id| json!({"id": id}))});
+    for within in [Within::Asset, Within::Document] {
+        let found = differences(&steps(["del", "copy"]), &steps(["copy", "del"]), within);
+        assert_eq!((found[0].path.as_str(), found[0].aside), ("steps[]", None));
+    }
+}
+
+#[test]
+fn a_path_is_never_longer_than_one_can_read() {
+    let deep =
+        |leaf: u32| (0..60).fold(json!(leaf), |v, _| json!({"k".repeat(1000): v, "\u{e9}": 1}));
+    let found = differences(&deep(1), &deep(2), Within::Asset);
+    assert!(found[0].path.len() < 800, "{}", found[0].path);
+    let list = |from: u32| -> Value { (from..from + 3000).map(Value::from).collect() };
+    let long = "k".repeat(1_000_000);
+    let found =
+        differences(&json!({long.clone(): list(0)}), &json!({long: list(5)}), Within::Asset);
+    assert!(found.len() >= 5 && found.iter().all(|found| found.path.len() < 200));
 }
 
 pub(in crate::contents) const MARK: u64 = 999_983;
@@ -191,8 +221,13 @@ proptest! {
         let mut other = values.clone();
         other.rotate_left(shuffled.index(values.len()));
         let found = differences(&array(&values), &array(&other), Within::Asset);
-        prop_assert!(found.iter().all(|found| found.aside == Some(Aside::Order)), "{:?}", found);
+        prop_assert!(found.iter().all(|found| found.path == "[]"), "{:?}", found);
         prop_assert_eq!(found.is_empty(), values == other);
+        let lists = |list: Value| json!({"tags": list.clone(), "steps": list});
+        let (old, new) = (lists(array(&values)), lists(array(&other)));
+        for found in differences(&old, &new, Within::Document) {
+            prop_assert_eq!(found.aside.is_some(), found.path == "tags[]");
+        }
     }
 
     #[test]
