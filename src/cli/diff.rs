@@ -41,7 +41,7 @@ pub(super) async fn run(loaded: &Loaded, args: &DiffArgs) -> Result<Exit, CliErr
         for Unseen { archive, entry, why } in &unseen {
             output::note(&format!(
                 "note: {} of {archive} is compared as a whole: {why}",
-                output::printable(entry)
+                output::printable(&contents::scrub(entry))
             ));
         }
     }
@@ -300,7 +300,7 @@ fn to_json(args: &DiffArgs, old: &Held, new: &Held, report: &Report, unseen: &[U
         value
     });
     let unseen = unseen.iter().map(|Unseen { archive, entry, why }| {
-        json!({ "archive_id": archive, "entry": entry, "reason": why })
+        json!({ "archive_id": archive, "entry": contents::scrub(entry), "reason": why })
     });
     json!({
         "old": side(&args.old, old),
@@ -343,7 +343,7 @@ fn asset_json(AssetChange { asset, fate }: &AssetChange) -> Value {
 }
 
 fn entry_json(EntryChange { name, bytes, fate }: &EntryChange) -> Value {
-    let mut value = json!({ "name": name, "change": fate.word() });
+    let mut value = json!({ "name": contents::scrub(name), "change": fate.word() });
     match fate {
         Fate::Added => value["new"] = bytes_json(bytes),
         Fate::Removed => value["old"] = bytes_json(bytes),

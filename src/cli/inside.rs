@@ -28,6 +28,11 @@ pub(super) fn looks_like_json(name: &str) -> bool {
     std::path::Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case("json"))
 }
 
+/// Whether an entry of this name may be JSON: it says so, or nothing at all.
+pub(super) fn may_be_json(name: &str) -> bool {
+    looks_like_json(name) || std::path::Path::new(name).extension().is_none()
+}
+
 /// Archives whose files stay where they are until this is dropped.
 pub(super) struct Held {
     vault: Vault,
@@ -125,5 +130,23 @@ impl Write for Pocket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::may_be_json;
+
+    #[test]
+    fn only_what_may_be_json_is_looked_into() {
+        for (name, may_be) in [
+            ("apps/7.json", true),
+            ("7.JSON", true),
+            ("manifest", true),
+            ("video.mp4", false),
+            ("lib/driver.jar", false),
+        ] {
+            assert_eq!(may_be_json(name), may_be, "{name}");
+        }
     }
 }

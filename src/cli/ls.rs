@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::args::LsArgs;
 use super::error::CliError;
-use super::inside::{Held, Read, TOO_MUCH, hold, looks_like_json, mention_flaw, read};
+use super::inside::{
+    Held, MAX_DOCUMENT, Read, TOO_MUCH, hold, looks_like_json, may_be_json, mention_flaw, read,
+};
 use super::{open, output};
 use crate::config::Loaded;
 use crate::contents::{self, Asset, Identity, Kind};
@@ -69,7 +71,17 @@ impl Listing {
         budget: &mut u64,
     ) -> Result<(), CliError> {
         for number in 0..inside.entries().len() {
-            let name = inside.entries()[number].name.clone();
+            let PackageEntry { name, bytes, .. } = inside.entries()[number].clone();
+            // Unpacking what cannot be a document would take time and say nothing.
+            if !may_be_json(&name) {
+                continue;
+            }
+            if bytes > MAX_DOCUMENT {
+                if looks_like_json(&name) {
+                    self.unseen.push((archive.clone(), name, TOO_MUCH.to_owned()));
+                }
+                continue;
+            }
             let why = match read(inside, number, budget)? {
                 Read::Document(document, _) => {
                     for found in contents::take_apart(&name, document).assets {

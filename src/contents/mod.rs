@@ -11,6 +11,7 @@ mod json;
 mod pairing;
 mod report;
 mod secret;
+mod texts;
 mod values;
 
 pub use asset::{Asset, Identity, Kind, Occurrence, Pieces, take_apart};

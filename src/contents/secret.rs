@@ -9,11 +9,13 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::texts::{is_secret_option, without_secrets};
+
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "***";
 
 /// A name that contains one of these, written together in small letters, is that of a secret.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 21] = [
     "password",
     "passwd",
     "passphrase",
@@ -25,16 +27,59 @@ const PARTS: [&str; 16] = [
     "accesskey",
     "apikey",
     "appkey",
-    "signaturekey",
-    "signkey",
-    "encryptkey",
+    "signature",
+    "appcode",
+    "sessionid",
+    "\u{5bc6}\u{7801}",
+    "\u{53e3}\u{4ee4}",
+    "\u{5bc6}\u{94a5}",
+    "\u{4ee4}\u{724c}",
+    "jsession",
     "authorization",
     "cookie",
 ];
 /// So is one that has one of these as a word of its own.
-const WORDS: [&str; 7] = ["ak", "sk", "pass", "pw", "pin", "jwt", "bearer"];
+const WORDS: [&str; 9] = ["ak", "sk", "pass", "pw", "pin", "jwt", "bearer", "salt", "pem"];
+/// And so is one that ends with `key`, but for these, ...
+const OPEN_KEYS: [&str; 30] = [
+    "key",
+    "publickey",
+    "primarykey",
+    "foreignkey",
+    "uniquekey",
+    "sortkey",
+    "partitionkey",
+    "shardkey",
+    "rowkey",
+    "indexkey",
+    "groupkey",
+    "joinkey",
+    "mergekey",
+    "routingkey",
+    "cachekey",
+    "messagekey",
+    "recordkey",
+    "objectkey",
+    "filekey",
+    "tagkey",
+    "labelkey",
+    "fieldkey",
+    "columnkey",
+    "itemkey",
+    "dictkey",
+    "mapkey",
+    "headerkey",
+    "paramkey",
+    "hotkey",
+    "monkey",
+];
+/// ... and for these, which only sound like one.
+const OPEN_NAMES: [&str; 3] = ["apikeyname", "accesskeyname", "tokentype"];
 /// Names of fields that say what another field of the same object is.
-const LABELS: [&str; 8] = ["name", "key", "field", "param", "header", "property", "code", "label"];
+const LABELS: [&str; 12] = [
+    "name", "key", "field", "param", "header", "property", "code", "label", "type", "id", "k",
+    "title",
+];
 /// What such another field's name contains.
 const VALUES: [&str; 6] = ["value", "default", "content", "data", "sample", "example"];
 /// Texts in texts are looked into so deep.
@@ -71,13 +116,25 @@ impl Shown {
 pub fn is_secret(name: &str) -> bool {
     let words = words(name);
     let together: String = words.concat();
-    PARTS.iter().any(|part| together.contains(part))
+    if OPEN_NAMES.contains(&together.as_str()) {
+        return false;
+    }
+    let one = together.strip_suffix('s').unwrap_or(&together);
+    (one.ends_with("key") && !OPEN_KEYS.contains(&one))
+        || PARTS.iter().any(|part| together.contains(part))
         || words.iter().any(|word| WORDS.contains(&word.as_str()))
 }
 
 /// Whether a field of this object is a secret, by its own name or because a neighbour says so:
-/// `{"name": "password", "value": "x"}`.
+/// `{"name": "password", "value": "x"}`. All but the neighbour is then taken for the secret.
 pub(super) fn is_hidden_field(object: &Map<String, Value>, name: &str) -> bool {
+    let says = || object.get(name).is_some_and(|value| says_secret(name, value));
+    is_secret(name) || (names_a_secret(object) && !says())
+}
+
+/// The same for a field of an asset itself, of which an API may well be called `get-token`: only
+/// what sounds like a value is taken for one.
+pub(super) fn is_hidden_of_asset(object: &Map<String, Value>, name: &str) -> bool {
     if is_secret(name) {
         return true;
     }
@@ -86,10 +143,19 @@ pub(super) fn is_hidden_field(object: &Map<String, Value>, name: &str) -> bool {
 }
 
 fn names_a_secret(object: &Map<String, Value>) -> bool {
-    object.iter().any(|(name, value)| {
-        let last = words(name).pop().unwrap_or_default();
-        LABELS.contains(&last.as_str()) && value.as_str().is_some_and(is_secret)
-    })
+    object.iter().any(|(name, value)| says_secret(name, value))
+}
+
+/// Whether this field says that another is a secret.
+fn says_secret(name: &str, value: &Value) -> bool {
+    let last = words(name).pop().unwrap_or_default();
+    LABELS.contains(&last.as_str()) && value.as_str().is_some_and(is_secret)
+}
+
+/// Which elements come behind the option of a command whose value is a secret.
+pub(super) fn is_behind_option(elements: &[Value], at: usize) -> bool {
+    let before = at.checked_sub(1).and_then(|before| elements.get(before));
+    before.and_then(Value::as_str).is_some_and(is_secret_option)
 }
 
 /// A text without the secrets that stand in it.
@@ -108,7 +174,13 @@ fn hidden(value: &Value) -> Value {
 fn masked(value: &Value, nesting: u32) -> Value {
     match value {
         Value::String(text) => scrubbed(text, nesting).into(),
-        Value::Array(elements) => elements.iter().map(|e| masked(e, nesting)).collect(),
+        Value::Array(elements) => {
+            let show = |(at, element)| {
+                let is_hidden = is_behind_option(elements, at);
+                if is_hidden { hidden(element) } else { masked(element, nesting) }
+            };
+            elements.iter().enumerate().map(show).collect()
+        }
         Value::Object(fields) => {
             let show = |(name, value): (&String, &Value)| {
                 let is_hidden = is_hidden_field(fields, name);
@@ -132,110 +204,7 @@ fn scrubbed(text: &str, nesting: u32) -> String {
             None => HIDDEN.to_owned(),
         };
     }
-    hide_pairs(&hide_user_info(text))
-}
-
-/// `scheme://user:word@host` becomes `scheme://***@host`.
-fn hide_user_info(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut done = 0;
-    // Once a word, not once a `://`: a word may be the whole text and hold many of them.
-    let (mut word_end, mut last_at) = (0, None);
-    while let Some(found) = text[done..].find("://") {
-        let start = done + found + 3;
-        clean.push_str(&text[done..start]);
-        let after = &text[start..];
-        if start >= word_end {
-            let is_end = |c: char| c.is_whitespace() || c == '"';
-            word_end = after.find(is_end).map_or(text.len(), |end| start + end);
-            last_at = text[start..word_end].rfind('@').map(|at| start + at);
-        }
-        let is_end = |c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '<');
-        let host = &after[..after.find(is_end).unwrap_or(after.len())];
-        let user_end = host.rfind('@').map(|at| start + at).or_else(|| {
-            // A password may hold what should have been escaped: the last `@` before the blank.
-            let slash = last_at.filter(|at| *at >= start)?;
-            // `https://host:443/@name` has none: what stands before the slash is host and port.
-            let (_, word) = host.split_once(':')?;
-            (!word.bytes().all(|byte| byte.is_ascii_digit())).then_some(slash)
-        });
-        if user_end.is_some() {
-            clean.push_str(HIDDEN);
-        }
-        done = user_end.unwrap_or(start);
-    }
-    clean.push_str(&text[done..]);
-    clean
-}
-
-/// `token=x`, `password: "x"` and `Bearer x` lose the x.
-fn hide_pairs(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(is_of_name) {
-        let name_end = rest[start..].find(|c| !is_of_name(c)).map_or(rest.len(), |n| start + n);
-        let name = &rest[start..name_end];
-        let after = &rest[name_end..];
-        let value_start = if matches!(name.to_ascii_lowercase().as_str(), "bearer" | "basic") {
-            let blanks = after.len() - after.trim_start().len();
-            (blanks > 0).then_some(blanks)
-        } else if is_secret(name) {
-            pair_value(after)
-        } else {
-            None
-        };
-        let Some(value_start) = value_start.filter(|at| *at < after.len()) else {
-            clean.push_str(&rest[..name_end]);
-            rest = after;
-            continue;
-        };
-        clean.push_str(&rest[..name_end + value_start]);
-        clean.push_str(HIDDEN);
-        let value = &after[value_start..];
-        rest = &value[value_length(value)..];
-    }
-    clean.push_str(rest);
-    clean
-}
-
-const fn is_of_name(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
-}
-
-/// Where the value begins after a name: behind `=` or `:`, whatever quotes stand around the name.
-fn pair_value(after: &str) -> Option<usize> {
-    let mark = after.trim_start_matches(['"', '\'', '\\', ']', ' ', '>']);
-    let value = mark.strip_prefix("%3D").or_else(|| mark.strip_prefix("%3d"));
-    let value = value.or_else(|| mark.strip_prefix(['=', ':']))?;
-    let value = value.trim_start_matches([' ', '=', ':', '>']);
-    Some(after.len() - value.len())
-}
-
-/// How long the value is that begins this text: in quotes to the closing one, else to whatever
-/// usually stands between pairs. `Bearer x` behind a name is one value.
-fn value_length(text: &str) -> usize {
-    let quoted = text.trim_start_matches('\\');
-    if let Some(quote) = quoted.chars().next().filter(|c| matches!(c, '"' | '\'')) {
-        let inside = text.len() - quoted.len() + 1;
-        let mut is_escaped = false;
-        for (at, c) in text[inside..].char_indices() {
-            match c {
-                c if c == quote && !is_escaped => return inside + at + 1,
-                '\\' => is_escaped = !is_escaped,
-                _ => is_escaped = false,
-            }
-        }
-        return text.len();
-    }
-    let is_end = |c: char| c.is_whitespace() || matches!(c, '&' | ';' | ',' | '"' | '\'' | '<');
-    let first = text.find(is_end).unwrap_or(text.len());
-    let word = text[..first].to_ascii_lowercase();
-    if matches!(word.as_str(), "bearer" | "basic") {
-        let blanks = text[first..].len() - text[first..].trim_start().len();
-        let rest = &text[first + blanks..];
-        return first + blanks + rest.find(is_end).unwrap_or(rest.len());
-    }
-    first
+    without_secrets(text)
 }
 
 /// The words of a name in small letters: `appSecretKey`, `app_secret-key` and `APP.SECRET` alike.

@@ -24,10 +24,35 @@ fn names_of_secrets_are_known_in_any_spelling() {
         "credentials",
         "userPass",
         "Set-Cookie",
+        "app_code",
+        "appcodes",
+        "signature",
+        "salt",
+        "priv_key",
+        "client_key",
+        "hmac_key",
+        "masterKeys",
+        "key_pem",
+        "AccountKey",
     ] {
         assert!(is_secret(name), "{name}");
     }
-    for name in ["name", "auth_type", "task", "key", "author", "bypass", "risk", "id", "desk"] {
+    for name in [
+        "name",
+        "auth_type",
+        "task",
+        "key",
+        "author",
+        "bypass",
+        "risk",
+        "id",
+        "desk",
+        "primary_key",
+        "api_key_name",
+        "sortKey",
+        "keyword",
+        "code",
+    ] {
         assert!(!is_secret(name), "{name}");
     }
 }
@@ -42,16 +67,67 @@ fn texts_lose_their_secrets_and_keep_the_rest() {
         ("a https://u:p@h b http://x@i/", "a https://***@h b http://***@i/"),
         ("https://h/?token=abc&x=1", "https://h/?token=***&x=1"),
         ("jdbc:mysql://h/d?user=u;password=p", "jdbc:mysql://h/d?user=u;password=***"),
-        ("password: \"a b\" user: u", "password: *** user: u"),
-        ("\"secret\" : 'it\\'s', rest", "\"secret\" : ***, rest"),
+        ("password: \"a b\" user: u", "password: ***"),
+        ("\"secret\" : 'it\\'s', rest", "\"secret\" : ***"),
         ("Authorization: Bearer abc.def", "Authorization: ***"),
-        ("send Basic dXNlcjpw here", "send Basic *** here"),
+        ("send Basic dXNlcjpw here", "send Basic ***"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc", "***"),
         ("{\"password\":\"x\",\"a\":1}", "{\"a\":1,\"password\":\"***\"}"),
         ("the token", "the token"),
-        ("\u{e4}password=\u{20ac}x \u{1f600}", "\u{e4}password=*** \u{1f600}"),
+        ("\u{e4}password=\u{20ac}x \u{1f600}\nmore", "\u{e4}password=***\nmore"),
     ] {
         assert_eq!(scrub(text), clean, "{text}");
+    }
+}
+
+/// The ways in which an unkind reader got secrets out of an earlier make of this.
+#[test]
+fn secrets_are_hidden_however_they_stand_in_a_text() {
+    for text in [
+        "jdbc:oracle:thin:scott/GEHEIM@db:1521:orcl",
+        "<soap><Password>GEHEIM</Password></soap>",
+        "<Password kind=\"plain\">\nGEHEIM\n</Password>",
+        "<param name=\"password\" value=\"GEHEIM\"/>",
+        "db.password\t=\t GEHEIM",
+        "password:\n  - GEHEIM\n",
+        "password = \"one\nGEHEIM\"",
+        "Authorization: Token GEHEIM",
+        "Authorization: ApiKey GEHEIM",
+        "proxy-authorization = Basic\tGEHEIM",
+        "Cookie: lang=en; SESSION=GEHEIM",
+        "Authorization: SDK-HMAC-SHA256 Access=AKX, SignedHeaders=host, Signature=GEHEIM",
+        "mysql --user x --password GEHEIM db",
+        "curl -u admin:GEHEIM http://h/",
+        "x = {\"password\": [\"GEHEIM\"]}",
+        "x = {\"password\": {\"v\":\n\"GEHEIM\"}}",
+        "password: correct GEHEIM staple",
+        "https%3A%2F%2Fuser%3AGEHEIM%40host",
+        "user:GEHEIM@host:3306/db",
+        "AccountName=x;AccountKey=GEHEIM;E=1",
+        "https://b.obs/x?Signature=GEHEIM&Expires=1",
+        "https://GEHEIM@host/",
+        "pass\u{200b}word=GEHEIM",
+        "\u{5bc6}\u{7801}\u{ff1a}GEHEIM",
+        "cfg/a?token=GEHEIM.json",
+    ] {
+        let clean = scrub(text);
+        assert!(!clean.contains("GEHEIM") && clean.contains(HIDDEN), "{clean}");
+    }
+}
+
+#[test]
+fn a_field_that_says_secret_hides_its_neighbours() {
+    for value in [
+        json!({"type": "password", "anything": "GEHEIM"}),
+        json!({"id": "password", "value": "GEHEIM"}),
+        json!({"k": "password", "v": "GEHEIM"}),
+        json!({"name": "password", "config": {"deep": ["GEHEIM"]}}),
+        json!({"argv": ["--password", "GEHEIM"]}),
+        json!({"argv": ["curl", "-u", "GEHEIM"]}),
+        json!({"appcodes": [{"code": "GEHEIM"}]}),
+    ] {
+        let shown = Shown::of(&value).as_value().to_string();
+        assert!(!shown.contains("GEHEIM") && shown.contains(HIDDEN), "{shown}");
     }
 }
 
@@ -73,7 +149,7 @@ fn a_neighbour_can_say_that_a_value_is_a_secret() {
     let expected = json!([
         {"name": "db.password", "value": "***", "required": true},
         {"name": "limit", "value": "5"},
-        {"header_name": "Authorization", "defaultValue": "***", "location": "HEADER"},
+        {"header_name": "Authorization", "defaultValue": "***", "location": "***"},
     ]);
     assert_eq!(Shown::of(&value).as_value(), &expected);
 }

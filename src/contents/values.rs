@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::asset::{Kind, scalar};
-use super::secret::{Shown, is_hidden_field, scrub, words};
+use super::secret::{Shown, is_behind_option, is_hidden_field, is_hidden_of_asset, scrub, words};
 
 /// By what elements of an array are known again, the likeliest first.
-const ELEMENT_IDS: [&str; 6] = ["id", "uuid", "api_id", "task_id", "app_id", "code"];
+const ELEMENT_IDS: [&str; 5] = ["id", "uuid", "api_id", "task_id", "app_id"];
 const ELEMENT_NAMES: [&str; 6] = ["name", "key", "api_name", "task_name", "app_name", "title"];
 /// Names of what every export makes anew outside of assets, written together. In an asset they mean
 /// something else: the `export_time` of its schedule.
@@ -166,7 +166,9 @@ impl Walk {
         for name in names {
             let below = self.field(path, name, [old.get(name), new.get(name)]);
             // What one of the two takes for a secret is none to be shown of the other.
-            let is_hidden = is_hidden_field(old, name) || is_hidden_field(new, name);
+            let is_asset = path.text.is_empty() && self.within == Within::Asset;
+            let is_one = if is_asset { is_hidden_of_asset } else { is_hidden_field };
+            let is_hidden = is_one(old, name) || is_one(new, name);
             let show = |value: &Value| {
                 if is_hidden { Shown::of_secret(value) } else { Shown::of(value) }
             };
@@ -260,6 +262,7 @@ impl Walk {
 
     /// What both begin and end with is the same; what lies between is compared one by one.
     fn positioned(&mut self, path: &Path, old: &[Value], new: &[Value]) {
+        let (whole_old, whole_new) = (old, new);
         let before = old.iter().zip(new).take_while(|(one, other)| one == other).count();
         let (old_rest, new_rest) = (&old[before..], &new[before..]);
         let after = old_rest
@@ -271,8 +274,16 @@ impl Walk {
         let old = &old_rest[..old_rest.len() - after];
         let new = &new_rest[..new_rest.len() - after];
         for number in 0..old.len().max(new.len()) {
-            let below = path.below(format!("{}[{}]", path.text, before + number));
+            let at = before + number;
+            let below = path.below(format!("{}[{at}]", path.text));
+            let is_hidden = is_behind_option(whole_old, at) || is_behind_option(whole_new, at);
             match (old.get(number), new.get(number)) {
+                (old, new) if is_hidden => {
+                    if old != new {
+                        let show = |value: Option<&Value>| value.map(Shown::of_secret);
+                        self.note(&below, show(old), show(new));
+                    }
+                }
                 (Some(old), Some(new)) => self.values(&below, old, new),
                 (old, new) => self.note(&below, old.map(Shown::of), new.map(Shown::of)),
             }
@@ -336,7 +347,9 @@ impl Labels {
 }
 
 fn label(element: &Value, field: &str) -> Option<String> {
-    scalar(element.as_object()?.get(field)?)
+    let fields = element.as_object()?;
+    // It would stand in the path.
+    scalar(fields.get(field)?).filter(|_| !is_hidden_field(fields, field))
 }
 
 #[cfg(test)]
