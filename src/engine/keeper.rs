@@ -225,11 +225,13 @@ fn was_verified(before: &Archive, now: &Archive) -> bool {
     before.state == now.state && before.milestones.verified_at < now.milestones.verified_at
 }
 
-/// Whether the catalog says so already. Damage of another kind is told anew, for somebody may have
-/// acknowledged the lesser one.
+/// Whether the catalog says so already. Damage of another kind than somebody has acknowledged is
+/// told anew.
 pub(super) fn is_told(archive: &Archive, reason: &DamageReason) -> bool {
     let told = |error: &String| error.starts_with(&reason.to_string());
-    matches!(archive.state, State::Damaged(_)) && archive.last_error.as_ref().is_some_and(told)
+    let is_seen = archive.milestones.acknowledged_at.is_some();
+    matches!(archive.state, State::Damaged(_))
+        && (!is_seen || archive.last_error.as_ref().is_some_and(told))
 }
 
 /// Damage as it is recorded: what is wrong, and what helps.
