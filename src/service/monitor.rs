@@ -11,18 +11,20 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+mod objectives;
 mod observer;
 mod ping;
 mod textfile;
 mod webhook;
 
-use super::{Options, ServiceError};
+use super::{ATTENTION, Options, ServiceError};
 use crate::catalog::Catalog;
 use crate::clock::{Clock, pause};
 use crate::health::Signs;
 use crate::model::Timestamp;
 use crate::roma::plain_client;
 use crate::settings::Settings;
+use objectives::Objectives;
 use observer::Observer;
 use ping::Pinger;
 use textfile::Textfile;
@@ -32,6 +34,8 @@ use webhook::Webhook;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When the daemon stops, what is left to be told may take so long.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Then nothing is waited for any more, whatever hangs.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(15);
 
 /// How often the outside hears of the daemon.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +112,7 @@ impl Monitor {
         let alarm = Arc::new(Notify::new());
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let Options { clock, rhythm, .. } = options;
+        let Options { clock, rhythm, disk, .. } = options;
         let client = || plain_client(&settings.tls, PATIENCE);
         if let Some(url) = &settings.notify.webhook {
             let parts = (client()?, url.clone(), *rhythm, deliveries.clone());
@@ -120,7 +124,8 @@ impl Monitor {
             None => None,
         };
         let mut observer = Observer::new(settings, catalog, clock, *rhythm).await?;
-        observer.textfile = settings.metrics.textfile.clone().map(Textfile::new);
+        observer.textfile =
+            settings.metrics.textfile.clone().map(|path| Textfile::new(path, disk.clone()));
         (observer.ping, observer.alarm, observer.deliveries) = (ping, alarm, deliveries);
         let (signs, beats) = watch::channel(Signs::default());
         tasks.spawn(observer.run(beats, stop.clone()));
@@ -159,16 +164,19 @@ impl Monitor {
     pub(super) async fn stop(mut self, signs: Signs, catalog: &Catalog) {
         self.signs.send_replace(signs);
         self.stop.cancel();
+        let mut left = LONGEST_FAREWELL;
         while !self.tasks.is_empty() {
             tokio::select! {
-                joined = self.tasks.join_next() => {
-                    if let Some(Err(error)) = joined {
+                joined = self.tasks.join_next() => match joined {
+                    Some(Err(error)) if !error.is_cancelled() => {
                         tracing::error!(%error, "what watches the daemon broke; this is a bug");
                     }
-                }
-                () = pause(Duration::from_secs(1)) => {
+                    _ => {}
+                },
+                () = pause(ATTENTION) => {
+                    left = left.saturating_sub(ATTENTION);
                     // What they would record, a mark or a notice, is recorded after the next start.
-                    if catalog.waiting().is_some() {
+                    if left.is_zero() || catalog.waiting().is_some() {
                         self.tasks.abort_all();
                     }
                 }

@@ -2,17 +2,20 @@
 //! says, and never hold up what they speak of.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus_parse::{Scrape, Value};
-use roma_archived::clock::{Clock, pause};
+use roma_archived::clock::{Clock, ManualClock, pause};
 use roma_archived::health::METRICS;
 use roma_archived::service::{self, Options, Rhythm};
-use roma_archived::vault::OsDisk;
+use roma_archived::vault::{Disk, DiskFile, OsDisk, SyncFileError};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobState, Knobs};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio_util::sync::CancellationToken;
 
 use crate::schema;
@@ -99,16 +102,14 @@ impl Scene {
 
     /// A daemon in this process that tells everything at once.
     fn daemon(&self) -> Daemon {
+        self.daemon_with(Clock::System, Arc::new(OsDisk))
+    }
+
+    fn daemon_with(&self, clock: Clock, disk: Arc<dyn Disk>) -> Daemon {
         let settings = roma_archived::config::load(&self.stage.config).unwrap().settings;
         let soon = Duration::from_millis(20);
         let rhythm = Rhythm { look: soon, report: soon, ping: soon, ping_again: soon, ..fast() };
-        let options = Options {
-            once: false,
-            check_interval: soon,
-            clock: Clock::System,
-            disk: Arc::new(OsDisk),
-            rhythm,
-        };
+        let options = Options { once: false, check_interval: soon, clock, disk, rhythm };
         let stop = CancellationToken::new();
         let run = service::run(settings, options, stop.clone());
         Daemon { stop, task: self.stage.runtime.spawn(run) }
@@ -146,6 +147,45 @@ impl Scene {
 
 fn fast() -> Rhythm {
     Rhythm { tell_again: Duration::from_millis(20), ..Rhythm::default() }
+}
+
+/// A disk on which the folder of the metrics is dead: whoever touches it there never comes back.
+#[derive(Debug, Default)]
+struct Dead {
+    touched: AtomicUsize,
+}
+
+impl Disk for Dead {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        OsDisk.create_new(path)
+    }
+    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
+        OsDisk.sync_file(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
+        OsDisk.link(file, name)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if path.ends_with("roma.prom.tmp") {
+            self.touched.fetch_add(1, Ordering::SeqCst);
+            loop {
+                std::thread::park();
+            }
+        }
+        OsDisk.remove(path)
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir(path)
+    }
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        OsDisk.free_bytes(dir)
+    }
 }
 
 struct Daemon {
@@ -305,6 +345,70 @@ fn a_webhook_that_hangs_holds_up_nothing() {
     scene.until(&daemon, |scene| scene.count(stored) == 3);
     scene.let_it_write(&daemon, 1);
     assert_eq!(scene.told().len(), 1, "it still hangs");
+    daemon.stop(&scene);
+}
+
+/// Neither the alarms nor the pings, nor the end of the daemon and of the runtime it ran on.
+#[test]
+fn a_folder_of_the_metrics_that_hangs_holds_up_nothing() {
+    let mut scene = Scene::new();
+    let dead = Arc::new(Dead::default());
+    let daemon = scene.daemon_with(Clock::System, dead.clone());
+    scene.until(&daemon, |_| dead.touched.load(Ordering::SeqCst) == 1);
+    let pings = scene.pings();
+    scene.until(&daemon, |scene| scene.pings() > pings + 3);
+    scene.lose_a_package();
+    scene.until(&daemon, |scene| scene.told().len() == 1);
+    assert_eq!(scene.told()[0]["event"], "loss");
+    daemon.stop(&scene);
+    assert_eq!(dead.touched.load(Ordering::SeqCst), 1, "one thread hangs, not one per look");
+    assert!(!scene.textfile.exists());
+    // The runtime would wait here for a thread of its own.
+    drop(scene);
+}
+
+/// The daemon is idle, and somebody holds the lock of the catalog: that an objective is missed
+/// cannot be recorded, and shows nevertheless.
+#[test]
+fn a_catalog_that_is_locked_holds_up_neither_the_metrics_nor_the_end_of_the_pings() {
+    let scene = Scene::new();
+    scene.aim("10min");
+    assert_eq!(scene.stage.run(&["export", "nightly"]).code, Some(0));
+    scene.once();
+    let missed =
+        |scene: &Scene| scene.count("SELECT count(*) FROM events WHERE event = 'objective_missed'");
+    let gauge = |scene: &Scene, name: &str| {
+        let metrics = scene.metrics();
+        number(&metrics, &format!("roma_archived_{name}"), &[]).unwrap() > 0.5
+    };
+    let is_met = |scene: &Scene| gauge(scene, "export_objective_met");
+    let is_waiting = |scene: &Scene| gauge(scene, "catalog_waiting");
+    let (missed_before, pings) = (missed(&scene), scene.pings());
+    let clock = ManualClock::new(Clock::System.now());
+    let daemon = scene.daemon_with(Clock::Manual(clock.clone()), Arc::new(OsDisk));
+    // Time goes on only here.
+    let until = |what: &dyn Fn(&Scene) -> bool| {
+        scene.until(&daemon, |scene| {
+            clock.advance(Duration::from_millis(20));
+            what(scene)
+        });
+    };
+    until(&|scene| scene.pings() > pings && is_met(scene) && !is_waiting(scene));
+    let options = SqliteConnectOptions::new().filename(scene.stage.state.join("catalog.db"));
+    let mut shell = scene.stage.runtime.block_on(options.connect()).unwrap();
+    scene.stage.runtime.block_on(async {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut shell).await.unwrap();
+    });
+    clock.advance(Duration::from_mins(11));
+    until(&|scene| !is_met(scene));
+    until(&|scene| is_waiting(scene));
+    let (pings, written) = (scene.pings(), scene.written());
+    until(&|scene| scene.written() > written);
+    assert_eq!((scene.pings(), missed(&scene)), (pings, missed_before));
+    scene.stage.runtime.block_on(shell.close()).unwrap();
+    until(&|scene| missed(scene) == missed_before + 1 && !is_waiting(scene));
+    let is_told = |told: &serde_json::Value| told["event"] == "objective_missed";
+    until(&|scene| scene.told().last().is_some_and(is_told));
     daemon.stop(&scene);
 }
 

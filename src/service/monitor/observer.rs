@@ -1,7 +1,6 @@
 //! Looks at the catalog after each beat of the work loop, if something has changed or a minute has
 //! passed, and says what follows: metrics, missed objectives, a ping, an alarm for the webhook.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,12 +8,11 @@ use std::sync::atomic::Ordering;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Deliveries, Pinger, Rhythm, Textfile};
+use super::{Deliveries, Objectives, Pinger, Rhythm, Textfile};
 use crate::catalog::{Catalog, CatalogError, FILE_NAME};
 use crate::clock::Clock;
 use crate::health::{Counters, Facts, Local, Picture, Signs, exposition};
-use crate::lifecycle::Notice;
-use crate::model::{Name, Timestamp, story};
+use crate::model::{Timestamp, story};
 use crate::settings::Settings;
 use crate::vault::{OsDisk, Vault};
 
@@ -29,8 +27,7 @@ pub(super) struct Observer {
     counters: Counters,
     /// Events up to here are counted.
     seq: i64,
-    /// Objectives that were last said to be missed.
-    missed: BTreeSet<(Name, Name)>,
+    objectives: Objectives,
     looked_at: Option<Timestamp>,
     /// The catalog could not be read, and somebody was told.
     is_blind: bool,
@@ -56,7 +53,7 @@ impl Observer {
             started_at: clock.now(),
             counters: Counters::default(),
             seq: catalog.last_seq().await?,
-            missed: catalog.missed_objectives().await?.into_iter().collect(),
+            objectives: Objectives::new(catalog).await?,
             looked_at: None,
             is_blind: false,
             textfile: None,
@@ -79,9 +76,20 @@ impl Observer {
         }
         let signs = beats.borrow().clone();
         self.look(&signs, true).await;
-        if let Some(ping) = &mut self.ping {
-            ping.finish().await;
-        }
+        let Self { objectives, textfile, ping, .. } = &mut self;
+        tokio::join!(
+            objectives.finish(),
+            async {
+                if let Some(textfile) = textfile {
+                    textfile.finish().await;
+                }
+            },
+            async {
+                if let Some(ping) = ping {
+                    ping.finish().await;
+                }
+            },
+        );
     }
 
     async fn look(&mut self, signs: &Signs, is_last: bool) {
@@ -107,10 +115,8 @@ impl Observer {
         self.looked_at = Some(now);
         self.count().await?;
         let facts = self.catalog.facts().await?;
-        // What waits for room is not made to wait for this as well.
-        if self.catalog.waiting().is_none() {
-            self.tell_objectives(&facts, now).await?;
-        }
+        // Nothing below waits for the catalog to be written, or for the folder of the metrics.
+        self.objectives.tell(&facts, now, &self.alarm);
         self.alarm.notify_one();
         if let Some(ping) = &mut self.ping
             && is_ping_due
@@ -134,36 +140,6 @@ impl Observer {
         }
     }
 
-    /// Records each objective that is missed now, or met again.
-    async fn tell_objectives(&mut self, facts: &Facts, now: Timestamp) -> Result<(), CatalogError> {
-        let mut notices = Vec::new();
-        let mut missed = self.missed.clone();
-        for export in &facts.exports {
-            let key = (export.instance.clone(), export.name.clone());
-            let (instance, name) = key.clone();
-            match export.is_met(now) {
-                Some(false) => {
-                    if missed.insert(key) {
-                        let message = export.why_missed(now);
-                        notices.push(Notice::ObjectiveMissed { instance, export: name, message });
-                    }
-                }
-                Some(true) => {
-                    if missed.remove(&key) {
-                        notices.push(Notice::ObjectiveMet { instance, export: name });
-                    }
-                }
-                // Whoever takes the objective away and sets it again starts afresh.
-                None => drop(missed.remove(&key)),
-            }
-        }
-        if !notices.is_empty() {
-            self.catalog.notify(notices, now).await?;
-        }
-        self.missed = missed;
-        Ok(())
-    }
-
     async fn write(&mut self, facts: &Facts, signs: &Signs, now: Timestamp) {
         let Some(textfile) = &mut self.textfile else { return };
         let state_dir = self.state_dir.clone();
@@ -178,9 +154,12 @@ impl Observer {
             notified: self.deliveries.table(),
             pending: self.deliveries.pending.load(Ordering::Relaxed),
         };
+        // The loop may be well while something else waits: it would only notice later.
+        let waits_for_catalog = self.catalog.waiting().is_some();
+        let signs = Signs { waits_for_catalog, ..signs.clone() };
         let counters = &self.counters;
-        let picture = Picture { now, facts, signs, counters, local: &local };
-        textfile.write(exposition(&picture)).await;
+        let picture = Picture { now, facts, signs: &signs, counters, local: &local };
+        textfile.offer(exposition(&picture), now);
     }
 }
 
