@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use super::*;
-use crate::vault::Vault;
+use crate::model::{ArchiveId, Content, StoredFile};
+use crate::settings::Pack;
+use crate::vault::manifest::tests::manifest_of;
+use crate::vault::{PackJob, Vault};
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +188,29 @@ impl Bench {
 
     pub(in crate::vault) fn path(&self, relative: &str) -> std::path::PathBuf {
         self.dir.path().join(relative)
+    }
+
+    /// Receives, packs and stores a package, as the daemon does.
+    pub(in crate::vault) fn store(
+        &self,
+        path: &str,
+        package: &[u8],
+        options: Pack,
+    ) -> (StoredFile, Content) {
+        let mut receiver = self.vault.receive(ArchiveId(34)).unwrap();
+        receiver.write(package).unwrap();
+        let staged = receiver.finish().unwrap();
+        let job = PackJob {
+            id: ArchiveId(34),
+            raw: staged.content,
+            format: staged.format,
+            path: path.to_owned(),
+            manifest: manifest_of(staged.content, staged.format),
+            options,
+        };
+        let file = self.vault.pack(&job).unwrap();
+        self.vault.discard_staged(ArchiveId(34)).unwrap();
+        (file, staged.content)
     }
 
     pub(in crate::vault) fn put(&self, relative: &str, bytes: &[u8]) {

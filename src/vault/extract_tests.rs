@@ -4,29 +4,15 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::model::{ArchiveId, Format};
+use crate::model::Format;
 use crate::settings::{Pack, PackMethod};
 use crate::vault::disk::tests::{Bench, json, random};
-use crate::vault::manifest::tests::manifest_of;
-use crate::vault::{PackJob, meter::measure};
+use crate::vault::meter::measure;
 
 const PATH: &str = "prod/nightly/2026/11/x.zip";
 
 fn store(bench: &Bench, bytes: &[u8], method: PackMethod) -> (StoredFile, Content) {
-    let mut receiver = bench.vault.receive(ArchiveId(34)).unwrap();
-    receiver.write(bytes).unwrap();
-    let staged = receiver.finish().unwrap();
-    let job = PackJob {
-        id: ArchiveId(34),
-        raw: staged.content,
-        format: staged.format,
-        path: PATH.to_owned(),
-        manifest: manifest_of(staged.content, staged.format),
-        options: Pack { method, ..Pack::default() },
-    };
-    let file = bench.vault.pack(&job).unwrap();
-    bench.vault.discard_staged(ArchiveId(34)).unwrap();
-    (file, staged.content)
+    bench.store(PATH, bytes, Pack { method, ..Pack::default() })
 }
 
 fn damage(bench: &Bench, file: &StoredFile, raw: Content) -> DamageReason {

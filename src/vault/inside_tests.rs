@@ -6,11 +6,8 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 use super::*;
-use crate::model::ArchiveId;
 use crate::settings::{Pack, PackMethod};
-use crate::vault::PackJob;
 use crate::vault::disk::tests::{Bench, json, random};
-use crate::vault::manifest::tests::manifest_of;
 
 const PATH: &str = "prod/nightly/2026/11/x.zip";
 
@@ -25,20 +22,7 @@ fn zip_of(entries: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
 }
 
 fn stored(bench: &Bench, package: &[u8], method: PackMethod) -> (StoredFile, Content) {
-    let mut receiver = bench.vault.receive(ArchiveId(34)).unwrap();
-    receiver.write(package).unwrap();
-    let staged = receiver.finish().unwrap();
-    let job = PackJob {
-        id: ArchiveId(34),
-        raw: staged.content,
-        format: staged.format,
-        path: PATH.to_owned(),
-        manifest: manifest_of(staged.content, staged.format),
-        options: Pack { method, ..Pack::default() },
-    };
-    let file = bench.vault.pack(&job).unwrap();
-    bench.vault.discard_staged(ArchiveId(34)).unwrap();
-    (file, staged.content)
+    bench.store(PATH, package, Pack { method, ..Pack::default() })
 }
 
 fn inside_as(package: &[u8], method: PackMethod) -> Inside {

@@ -7,11 +7,10 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::model::{ArchiveId, Format, Sha256Digest};
+use crate::model::{Format, Sha256Digest};
 use crate::settings::Pack;
 use crate::vault::disk::tests::{Bench, Fault, json};
-use crate::vault::manifest::tests::manifest_of;
-use crate::vault::{DamageReason, Disk, DiskFile, OsDisk, PackJob, SyncFileError};
+use crate::vault::{DamageReason, Disk, DiskFile, OsDisk, SyncFileError};
 
 const FIRST: &str = "prod/nightly/2026/11/20261130T020000Z-s12-1.zip";
 const SECOND: &str = "prod/nightly/2026/12/20261201T020000Z-s13-1.zip";
@@ -19,21 +18,9 @@ const SECOND: &str = "prod/nightly/2026/12/20261201T020000Z-s13-1.zip";
 /// A bench with one package in its vault.
 fn with_stored() -> (Bench, StoredFile, Content) {
     let bench = Bench::new();
-    let mut receiver = bench.vault.receive(ArchiveId(34)).unwrap();
-    receiver.write(&json(5000)).unwrap();
-    let staged = receiver.finish().unwrap();
-    let job = PackJob {
-        id: ArchiveId(34),
-        raw: staged.content,
-        format: staged.format,
-        path: FIRST.to_owned(),
-        manifest: manifest_of(staged.content, staged.format),
-        options: Pack::default(),
-    };
-    let file = bench.vault.pack(&job).unwrap();
-    bench.vault.discard_staged(ArchiveId(34)).unwrap();
+    let (file, raw) = bench.store(FIRST, &json(5000), Pack::default());
     bench.disk.take_log();
-    (bench, file, staged.content)
+    (bench, file, raw)
 }
 
 fn shared(bench: &Bench, file: &StoredFile, raw: Content) -> StoredFile {

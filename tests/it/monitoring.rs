@@ -2,17 +2,16 @@
 //! says, and never hold up what they speak of.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_parse::{Scrape, Value};
 use roma_archived::clock::{Clock, ManualClock, pause};
 use roma_archived::health::METRICS;
 use roma_archived::service::{self, Options, Rhythm};
-use roma_archived::vault::{Disk, DiskFile, OsDisk, SyncFileError};
+use roma_archived::vault::{Disk, OsDisk};
 use roma_sim::{ContentSpec, Endpoint, Fault, JobState, Knobs};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::schema;
 use crate::support::binary;
+use crate::support::disk::Dead;
 use crate::support::receiver::{Answer, Receiver};
 use crate::support::stage::Stage;
 
@@ -147,45 +147,6 @@ impl Scene {
 
 fn fast() -> Rhythm {
     Rhythm { tell_again: Duration::from_millis(20), ..Rhythm::default() }
-}
-
-/// A disk on which the folder of the metrics is dead: whoever touches it there never comes back.
-#[derive(Debug, Default)]
-struct Dead {
-    touched: AtomicUsize,
-}
-
-impl Disk for Dead {
-    fn create_new(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        OsDisk.create_new(path)
-    }
-    fn sync_file(&self, path: &Path) -> Result<(), SyncFileError> {
-        OsDisk.sync_file(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn link(&self, file: &Path, name: &Path) -> io::Result<()> {
-        OsDisk.link(file, name)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(dir)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        if path.ends_with("roma.prom.tmp") {
-            self.touched.fetch_add(1, Ordering::SeqCst);
-            loop {
-                std::thread::park();
-            }
-        }
-        OsDisk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir(path)
-    }
-    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
-        OsDisk.free_bytes(dir)
-    }
 }
 
 struct Daemon {
