@@ -35,7 +35,6 @@ impl Engine {
             accounts: used.into_iter().map(sign).collect(),
             free_bytes: self.space.free_bytes(),
             wanted_bytes: self.shell.limits.min_free_bytes,
-            waits_for_catalog: false,
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Local {
     pub catalog_bytes: u64,
     /// Size of `catalog.db-wal`.
     pub log_bytes: u64,
+    /// The catalog cannot be written until it finds room or its lock.
+    pub waits_for_catalog: bool,
     /// What lies in `quarantine/`, if it could be looked at.
     pub quarantined: Option<u64>,
     /// Attempts to notify: channel, result, how many.
@@ -57,6 +59,7 @@ pub fn exposition(picture: &Picture<'_>) -> String {
     holdings(&mut page, facts);
     happened(&mut page, facts, counters);
     surroundings(&mut page, signs);
+    page.one(&m::CATALOG_WAITS, flag(local.waits_for_catalog));
     page.one(&m::CATALOG, number(local.catalog_bytes));
     page.one(&m::LOG, number(local.log_bytes));
     page.some(&m::QUARANTINE, local.quarantined.map(number));
@@ -185,7 +188,6 @@ fn surroundings(page: &mut Page, signs: &Signs) {
     page.put(&m::OFFSET, instances().filter_map(offset));
     page.some(&m::FREE, signs.free_bytes.map(number));
     page.one(&m::WANTED, number(signs.wanted_bytes));
-    page.one(&m::CATALOG_WAITS, flag(signs.waits_for_catalog));
 }
 
 /// A counter, and where its value is.

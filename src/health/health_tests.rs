@@ -197,7 +197,6 @@ fn text() -> String {
         }],
         free_bytes: Some(1 << 40),
         wanted_bytes: 1 << 30,
-        waits_for_catalog: false,
     };
     let mut counters = Counters::default();
     counters.count(&lost());
@@ -205,6 +204,7 @@ fn text() -> String {
         version: "0.1.0",
         started_at: at(-60),
         catalog_bytes: 4_096,
+        waits_for_catalog: false,
         log_bytes: 8_192,
         quarantined: Some(0),
         notified: vec![("ping", "delivered", 3), ("ping", "failed", 1)],

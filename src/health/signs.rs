@@ -14,8 +14,6 @@ pub struct Signs {
     pub free_bytes: Option<u64>,
     /// `limits.min_free_space`, in bytes.
     pub wanted_bytes: u64,
-    /// The loop stands still until the catalog finds room or its lock.
-    pub waits_for_catalog: bool,
 }
 
 /// What is known of one instance.

@@ -143,7 +143,8 @@ impl Monitor {
     /// The loop stands still, and knows why.
     pub(super) fn waits(&mut self) {
         if self.is_due() {
-            self.signs.send_modify(|signs| signs.waits_for_catalog = true);
+            // What it told last holds; what it waits for is asked of the catalog.
+            self.signs.send_modify(|_| {});
         }
     }
 

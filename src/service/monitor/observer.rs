@@ -150,15 +150,13 @@ impl Observer {
             started_at: self.started_at,
             catalog_bytes,
             log_bytes,
+            waits_for_catalog: self.catalog.waiting().is_some(),
             quarantined,
             notified: self.deliveries.table(),
             pending: self.deliveries.pending.load(Ordering::Relaxed),
         };
-        // The loop may be well while something else waits: it would only notice later.
-        let waits_for_catalog = self.catalog.waiting().is_some();
-        let signs = Signs { waits_for_catalog, ..signs.clone() };
         let counters = &self.counters;
-        let picture = Picture { now, facts, signs: &signs, counters, local: &local };
+        let picture = Picture { now, facts, signs, counters, local: &local };
         textfile.offer(exposition(&picture), now);
     }
 }
