@@ -4,7 +4,7 @@
 //! It must never touch what is there under the name before the copy was read through, and never
 //! write into the state directory. Killed in the middle, a hidden `.partial` file is left.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::args::BackupArgs;
 use super::error::CliError;
-use super::{open, output};
+use super::{files, open, output};
 use crate::catalog::{Copied, check_copy};
 use crate::clock::Clock;
 use crate::config::Loaded;
@@ -95,8 +95,7 @@ impl Target {
                 given.display()
             )));
         }
-        let folder = given.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new(".")).to_owned();
+        let folder = files::folder_of(given).to_owned();
         // `name/` means a folder, which is not there.
         let is_folder = given.as_os_str().as_encoded_bytes().ends_with(b"/");
         match given.file_name().filter(|_| !is_folder) {
@@ -110,8 +109,7 @@ impl Target {
     }
 
     fn failed(&self) -> impl Fn(io::Error) -> CliError {
-        let path = self.path();
-        move |source| CliError::Write { path: path.clone(), source }
+        files::failed(&self.path())
     }
 
     /// A copy there would go with what it is a copy of, or be on top of it.
@@ -140,29 +138,11 @@ impl Target {
         Ok(partial)
     }
 
-    /// Makes the copy durable, then gives it its name; the answer is its length.
+    /// Gives the copy its name; the answer is its length.
     fn put_in_place(&self, partial: NamedTempFile, force: bool) -> Result<u64, CliError> {
-        let failed = self.failed();
-        partial.as_file().sync_all().map_err(&failed)?;
-        let bytes = partial.as_file().metadata().map_err(&failed)?.len();
-        let path = self.path();
-        let placed = if force { partial.persist(&path) } else { partial.persist_noclobber(&path) };
-        placed.map_err(|error| {
-            failed(if error.error.kind() == io::ErrorKind::AlreadyExists {
-                io::Error::new(
-                    io::ErrorKind::AlreadyExists,
-                    "it exists already; --force replaces it",
-                )
-            } else {
-                error.error
-            })
-        })?;
-        self.sync_folder()?;
+        let bytes = partial.as_file().metadata().map_err(self.failed())?.len();
+        files::put_in_place(partial, &self.path(), force)?;
         Ok(bytes)
-    }
-
-    fn sync_folder(&self) -> Result<(), CliError> {
-        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(self.failed())
     }
 
     /// Removes the oldest of the copies in the folder, never the one that was just made.
@@ -186,12 +166,11 @@ impl Target {
         let mut removed = Vec::new();
         for name in copies.into_iter().take(surplus) {
             let path = self.folder.join(name);
-            fs::remove_file(&path)
-                .map_err(|source| CliError::Write { path: path.clone(), source })?;
+            fs::remove_file(&path).map_err(files::failed(&path))?;
             removed.push(path);
         }
         if !removed.is_empty() {
-            self.sync_folder()?;
+            files::sync_folder(&self.path())?;
         }
         Ok(removed)
     }

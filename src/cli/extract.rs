@@ -1,7 +1,6 @@
 //! `extract`: a package as ROMA sent it. A file appears under its name only after its hash was
 //! checked.
 
-use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use super::args::ExtractArgs;
 use super::error::CliError;
 use super::packages::{find, holding, lease, mention_trash};
 use super::progress::Progress;
-use super::{open, output};
+use super::{files, open, output};
 use crate::config::Loaded;
 use crate::exit::Exit;
 use crate::lifecycle::{Archive, Holding};
@@ -106,26 +105,13 @@ fn to_file(
     (path, force): (&Path, bool),
     progress: &Progress,
 ) -> Result<(), CliError> {
-    let failed = |source| CliError::Write { path: path.to_owned(), source };
     if path.exists() && !force {
-        return Err(CliError::Write {
-            path: path.to_owned(),
-            source: std::io::Error::new(
-                std::io::ErrorKind::AlreadyExists,
-                "it exists already; --force replaces it",
-            ),
-        });
+        return Err(files::is_there(path));
     }
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let temporary = tempfile::NamedTempFile::new_in(files::folder_of(path));
+    let mut temporary = temporary.map_err(files::failed(path))?;
     vault
         .extract(&held.file, held.raw, &mut progress.counting(temporary.as_file_mut()))
         .map_err(|source| CliError::Extract { id: archive.id, source })?;
-    temporary.as_file().sync_all().map_err(failed)?;
-    if force {
-        temporary.persist(path).map_err(|error| failed(error.error))?;
-    } else {
-        temporary.persist_noclobber(path).map_err(|error| failed(error.error))?;
-    }
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    files::put_in_place(temporary, path, force)
 }

@@ -11,6 +11,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::error::CliError;
+use super::files;
 use crate::exit::Exit;
 
 const PROGRAM: &str = "roma-archived";
@@ -109,14 +110,10 @@ fn print(page: &[u8]) -> Result<(), CliError> {
 }
 
 fn write_all(program: &Command, dir: &Path) -> Result<(), CliError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| CliError::Write { path, source }
-    };
-    std::fs::create_dir_all(dir).map_err(failed(dir))?;
+    std::fs::create_dir_all(dir).map_err(files::failed(dir))?;
     for command in std::iter::once(program).chain(program.get_subcommands()) {
         let path = dir.join(format!("{}.1", page_name(command)));
-        std::fs::write(&path, page(command)?).map_err(failed(&path))?;
+        std::fs::write(&path, page(command)?).map_err(files::failed(&path))?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod diff;
 mod doctor;
 mod error;
 mod extract;
+mod files;
 mod inside;
 mod jobs;
 mod list;

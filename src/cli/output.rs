@@ -114,10 +114,8 @@ pub(super) fn table(headings: &[&str]) -> Table {
     if coloured {
         table.enforce_styling();
     }
-    // A terminal that says it has no columns does not know.
-    let width = table.width().filter(|width| *width > 0 && std::io::stdout().is_terminal());
-    if width.is_some() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = width().and_then(|width| u16::try_from(width).ok()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     for (column, heading) in table.column_iter_mut().zip(headings) {
         column.set_padding((0, 2));
@@ -209,7 +207,9 @@ fn steers(c: char) -> bool {
 /// Columns that a line may have: those of the terminal, `None` where there is none.
 pub(super) fn width() -> Option<usize> {
     let stdout = std::io::stdout();
-    stdout.is_terminal().then(|| Table::new().width().map_or(80, usize::from))
+    // A terminal that says it has no columns does not know.
+    let told = || Table::new().width().filter(|width| *width > 0);
+    stdout.is_terminal().then(|| told().map_or(80, usize::from))
 }
 
 /// Prints a text that goes on in further, indented lines where the terminal ends.

@@ -55,8 +55,7 @@ pub(super) async fn run(loaded: &Loaded, args: &RestoreArgs) -> Result<Exit, Cli
         let sent = parts.iter().zip(&jobs).map(|(part, job)| part.as_json(Some(job)));
         answer(args, target, false, &sent.collect::<Vec<_>>())?;
     } else {
-        let name = args.id;
-        output::line(&format!("{} is restored into {}", shown(name), target.name))?;
+        output::line(&format!("{} is restored into {}", args.id, target.name))?;
         output::note(&format!("note: {NOT_IN_A_PACKAGE}"));
     }
     Ok(Exit::Ok)
@@ -222,7 +221,7 @@ fn show_plan(parts: &[Part<'_>], target: &Instance, args: &RestoreArgs) -> Resul
     let Archive { export, instance, scheduled_at, .. } = first.archive;
     output::line(&format!(
         "{} ({export} of {instance}, taken {scheduled_at}) would go to {}, {}:",
-        shown(args.id),
+        args.id,
         target.name,
         manner(args)
     ))?;
@@ -254,13 +253,6 @@ fn manner(args: &RestoreArgs) -> String {
     });
     let sources = if args.overwrite_datasources { ", replacing data sources" } else { "" };
     format!("{mode}{prefix}{sources}")
-}
-
-fn shown(id: Reference) -> String {
-    match id {
-        Reference::Archive(id) => id.to_string(),
-        Reference::Snapshot(id) => id.to_string(),
-    }
 }
 
 fn answer(

@@ -77,7 +77,7 @@ fn stored_size(archive: &Archive) -> u64 {
 
 /// The archives meant that have a file.
 async fn find(catalog: &Catalog, id: Reference) -> Result<Vec<Archive>, CliError> {
-    let none = |why: &str| CliError::NotFound(format!("{} {why}", name(id)));
+    let none = |why: &str| CliError::NotFound(format!("{id} {why}"));
     let all = match id {
         Reference::Archive(id) => catalog.archive(id).await?.into_iter().collect(),
         Reference::Snapshot(id) => catalog.archives_of(id).await?,
@@ -93,13 +93,6 @@ async fn find(catalog: &Catalog, id: Reference) -> Result<Vec<Archive>, CliError
         return Err(none("has no file: it is not stored, or was deleted"));
     }
     Ok(held)
-}
-
-fn name(id: Reference) -> String {
-    match id {
-        Reference::Archive(id) => id.to_string(),
-        Reference::Snapshot(id) => id.to_string(),
-    }
 }
 
 /// What is told, line by line or at the end as JSON.
