@@ -5,23 +5,18 @@
 //! the zip. It knows no paths; a crash leaves half a file in staging.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use zip::result::ZipError;
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, DateTime, System, ZipWriter};
+use flate2::{Compress, Compression, FlushCompress, Status};
+use zip::DateTime;
 
-use super::Manifest;
 use super::disk::DiskFile;
+use super::frame::{Frame, Sealed, needs_zip64};
 use super::meter::BUFFER;
 use crate::model::{Method, Timestamp};
 use crate::settings::{Pack, PackMethod};
 
-/// A package that is at least so long gets 64-bit sizes, which old tools cannot read. Below it even
-/// a deflated package that grew (by 0.03 % at most) and the directory behind it stay under 4 GiB.
-const ZIP64_FROM: u64 = (4 << 30) - (16 << 20);
 /// `auto` deflates pieces of the package to see whether it shrinks: so long each, in bytes, ...
 const SAMPLE: u64 = 16 * 1024;
 /// ... one for each of so many bytes, ...
@@ -35,6 +30,8 @@ const SAMPLE_LEVELS: (u32, u32) = (2, 3);
 /// The levels that are used for packing. The fastest of zlib-rs knows no way out for what does not
 /// shrink and lets it grow by up to an eighth; the next is as fast on text and has one.
 const LEVELS: (u32, u32) = (2, 9);
+/// So many deflated bytes are handed on at once.
+const DEFLATED: usize = 32 * 1024;
 
 /// How the package shall lie in the zip; looks into it if that is the question.
 pub(super) fn choose(package: &mut File, bytes: u64, options: Pack) -> io::Result<Method> {
@@ -120,15 +117,6 @@ pub(super) enum WriteError {
     Length,
 }
 
-impl From<ZipError> for WriteError {
-    fn from(error: ZipError) -> Self {
-        Self::Zip(match error {
-            ZipError::Io(error) => error,
-            error => error.into(),
-        })
-    }
-}
-
 impl Layout<'_> {
     /// Writes all of it; what is returned still has to be synced.
     pub(super) fn write(
@@ -136,13 +124,30 @@ impl Layout<'_> {
         package: &mut dyn Read,
         file: Box<dyn DiskFile>,
     ) -> Result<Box<dyn DiskFile>, WriteError> {
-        let sink = BufWriter::with_capacity(BUFFER, Sink { file, at: 0, end: 0, failed: false });
-        let mut zip = ZipWriter::new(sink);
-        // Stored, so that even a broken file tells a person what it was.
-        zip.start_file(Manifest::ENTRY, self.options(Method::Store, 0))?;
-        zip.write_all(self.manifest).map_err(WriteError::Zip)?;
-        zip.start_file(self.entry, self.options(self.method, self.bytes))?;
-        let mut buffer = vec![0; BUFFER];
+        let frame = Frame {
+            manifest: self.manifest,
+            entry: self.entry,
+            method: self.method,
+            modified: self.modified,
+            zip64: needs_zip64(self.bytes),
+        };
+        let front = frame.front(Sealed::default());
+        let mut out = Out { file, buffer: Vec::new(), written: 0 };
+        out.put(&front).map_err(WriteError::Zip)?;
+        let (crc32, raw) = self.copy(package, &mut out)?;
+        let packed = out.bytes() - front.len() as u64;
+        out.seal(&frame, Sealed { crc32, packed, raw }).map_err(WriteError::Zip)
+    }
+
+    /// Copies or deflates the package; its checksum and length.
+    fn copy(&self, package: &mut dyn Read, out: &mut Out) -> Result<(u32, u64), WriteError> {
+        let mut deflater = match self.method {
+            Method::Store => None,
+            Method::Deflate => Some(Deflater::new(self.level)),
+        };
+        let mut checksum = crc32fast::Hasher::new();
+        let length = usize::try_from(self.bytes + 1).unwrap_or(usize::MAX).min(BUFFER);
+        let mut buffer = vec![0; length];
         let mut left = self.bytes;
         loop {
             let count = package.read(&mut buffer).map_err(WriteError::Raw)?;
@@ -150,107 +155,106 @@ impl Layout<'_> {
                 break;
             }
             left = left.checked_sub(count as u64).ok_or(WriteError::Length)?;
-            zip.write_all(&buffer[..count]).map_err(WriteError::Zip)?;
+            let piece = &buffer[..count];
+            checksum.update(piece);
+            match &mut deflater {
+                None => out.put(piece),
+                Some(deflater) => deflater.deflate(piece, FlushCompress::None, out),
+            }
+            .map_err(WriteError::Zip)?;
         }
         if left > 0 {
             return Err(WriteError::Length);
         }
-        let sink =
-            zip.finish()?.into_inner().map_err(|error| WriteError::Zip(error.into_error()))?;
-        Ok(sink.file)
-    }
-
-    fn options(&self, method: Method, bytes: u64) -> SimpleFileOptions {
-        let (method, level) = match method {
-            Method::Store => (CompressionMethod::Stored, None),
-            Method::Deflate => {
-                (CompressionMethod::Deflated, Some(self.level.clamp(LEVELS.0, LEVELS.1).into()))
-            }
-        };
-        SimpleFileOptions::default()
-            .compression_method(method)
-            .compression_level(level)
-            .last_modified_time(self.modified)
-            .unix_permissions(0o640)
-            .system(System::Unix)
-            .large_file(needs_zip64(bytes))
-    }
-}
-
-const fn needs_zip64(bytes: u64) -> bool {
-    bytes >= ZIP64_FROM
-}
-
-/// The file under the zip writer. After a failure it swallows the rest: the zip writer tries to
-/// complete its file when it is dropped, and would complain on standard error.
-struct Sink {
-    file: Box<dyn DiskFile>,
-    /// Kept up after a failure too: the zip writer takes differences of it.
-    at: u64,
-    /// The end of the file so far.
-    end: u64,
-    failed: bool,
-}
-
-impl Sink {
-    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        let again = |error: &io::Error| error.kind() == io::ErrorKind::Interrupted;
-        if result.as_ref().is_err_and(|error| !again(error)) {
-            self.failed = true;
-            // It may have been on its way back from patching a header.
-            self.at = self.end;
+        if let Some(deflater) = &mut deflater {
+            deflater.deflate(&[], FlushCompress::Finish, out).map_err(WriteError::Zip)?;
         }
-        result
+        Ok((checksum.finalize(), self.bytes))
     }
 }
 
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = if self.failed {
-            bytes.len()
-        } else {
-            let result = self.file.write(bytes);
-            self.note(result)?
-        };
-        self.at += count as u64;
-        self.end = self.end.max(self.at);
-        Ok(count)
+/// One raw deflate stream.
+struct Deflater {
+    compress: Compress,
+    buffer: Vec<u8>,
+}
+
+impl Deflater {
+    fn new(level: u32) -> Self {
+        let level = Compression::new(level.clamp(LEVELS.0, LEVELS.1));
+        Self { compress: Compress::new(level, false), buffer: Vec::with_capacity(DEFLATED) }
+    }
+
+    fn deflate(&mut self, mut bytes: &[u8], flush: FlushCompress, out: &mut Out) -> io::Result<()> {
+        loop {
+            let before = self.compress.total_in();
+            let status = self.compress.compress_vec(bytes, &mut self.buffer, flush)?;
+            let taken = usize::try_from(self.compress.total_in() - before).unwrap_or(usize::MAX);
+            bytes = &bytes[taken..];
+            out.put(&self.buffer)?;
+            self.buffer.clear();
+            match flush {
+                FlushCompress::Finish if status != Status::StreamEnd => {}
+                _ if bytes.is_empty() => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The zip on its way to the disk. One that fits into the buffer is written at once.
+struct Out {
+    file: Box<dyn DiskFile>,
+    /// What follows the bytes that are written.
+    buffer: Vec<u8>,
+    written: u64,
+}
+
+impl Out {
+    fn bytes(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.buffer.len() + bytes.len() > BUFFER {
+            self.flush()?;
+        }
+        if bytes.len() < BUFFER {
+            self.buffer.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.file.write_all(bytes)?;
+        self.written += bytes.len() as u64;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.failed {
-            return Ok(());
-        }
-        let result = self.file.flush();
-        self.note(result)
+        self.file.write_all(&self.buffer)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
     }
-}
 
-impl Seek for Sink {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.at = if self.failed {
-            match position {
-                SeekFrom::Start(at) => at,
-                SeekFrom::Current(step) => self.at.saturating_add_signed(step),
-                SeekFrom::End(_) => self.at,
-            }
-        } else {
-            let result = self.file.seek(position);
-            self.note(result)?
-        };
-        Ok(self.at)
+    /// Writes the rest, and the front in its place.
+    fn seal(mut self, frame: &Frame<'_>, sealed: Sealed) -> io::Result<Box<dyn DiskFile>> {
+        let front = frame.front(sealed);
+        let at_once = self.written == 0 && self.buffer.len() >= front.len();
+        if at_once {
+            self.buffer[..front.len()].copy_from_slice(&front);
+        }
+        self.buffer.extend_from_slice(&frame.back(sealed));
+        self.flush()?;
+        if !at_once {
+            self.file.rewind()?;
+            self.file.write_all(&front)?;
+        }
+        Ok(self.file)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_large_packages_get_64_bit_sizes() {
-        assert!(!needs_zip64(0) && !needs_zip64((4 << 30) - (17 << 20)));
-        assert!(needs_zip64((4 << 30) - (64 << 10)) && needs_zip64(u64::MAX));
-    }
 
     #[test]
     fn times_outside_of_what_a_zip_can_say_become_its_first() {

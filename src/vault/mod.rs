@@ -24,6 +24,7 @@ mod container;
 mod disk;
 mod error;
 mod extract;
+mod frame;
 mod inside;
 mod lease;
 mod likeness;
