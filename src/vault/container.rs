@@ -7,10 +7,11 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use flate2::{Compress, Compression, FlushCompress, Status};
 use zip::DateTime;
 
+use super::deflate::Stock;
 use super::disk::DiskFile;
 use super::frame::{Frame, Sealed, needs_zip64};
 use super::meter::BUFFER;
@@ -27,12 +28,6 @@ const SAMPLES: (u64, u64) = (3, 16);
 const WORTHWHILE_PERCENT: u64 = 95;
 /// The levels that are used for sampling: higher ones find hardly more in a small piece.
 const SAMPLE_LEVELS: (u32, u32) = (2, 3);
-/// The levels that are used for packing. The fastest of zlib-rs knows no way out for what does not
-/// shrink and lets it grow by up to an eighth; the next is as fast on text and has one.
-const LEVELS: (u32, u32) = (2, 9);
-/// So many deflated bytes are handed on at once.
-const DEFLATED: usize = 32 * 1024;
-
 /// How the package shall lie in the zip; looks into it if that is the question.
 pub(super) fn choose(package: &mut File, bytes: u64, options: Pack) -> io::Result<Method> {
     match options.method {
@@ -121,6 +116,7 @@ impl Layout<'_> {
     /// Writes all of it; what is returned still has to be synced.
     pub(super) fn write(
         &self,
+        stock: &Stock,
         package: &mut dyn Read,
         file: Box<dyn DiskFile>,
     ) -> Result<Box<dyn DiskFile>, WriteError> {
@@ -134,72 +130,42 @@ impl Layout<'_> {
         let front = frame.front(Sealed::default());
         let mut out = Out { file, buffer: Vec::new(), written: 0 };
         out.put(&front).map_err(WriteError::Zip)?;
-        let (crc32, raw) = self.copy(package, &mut out)?;
+        let crc32 = self.copy(stock, package, &mut out)?;
         let packed = out.bytes() - front.len() as u64;
-        out.seal(&frame, Sealed { crc32, packed, raw }).map_err(WriteError::Zip)
+        out.seal(&frame, Sealed { crc32, packed, raw: self.bytes }).map_err(WriteError::Zip)
     }
 
-    /// Copies or deflates the package; its checksum and length.
-    fn copy(&self, package: &mut dyn Read, out: &mut Out) -> Result<(u32, u64), WriteError> {
-        let mut deflater = match self.method {
-            Method::Store => None,
-            Method::Deflate => Some(Deflater::new(self.level)),
-        };
-        let mut checksum = crc32fast::Hasher::new();
-        let length = usize::try_from(self.bytes + 1).unwrap_or(usize::MAX).min(BUFFER);
-        let mut buffer = vec![0; length];
-        let mut left = self.bytes;
-        loop {
-            let count = package.read(&mut buffer).map_err(WriteError::Raw)?;
-            if count == 0 {
-                break;
+    /// Copies or deflates the package, and says what its checksum is.
+    fn copy(
+        &self,
+        stock: &Stock,
+        package: &mut dyn Read,
+        out: &mut Out,
+    ) -> Result<u32, WriteError> {
+        match self.method {
+            Method::Store => store(package, self.bytes, out),
+            Method::Deflate => {
+                stock.deflate(self.level, package, self.bytes, &mut |piece| out.put(piece))
             }
-            left = left.checked_sub(count as u64).ok_or(WriteError::Length)?;
-            let piece = &buffer[..count];
-            checksum.update(piece);
-            match &mut deflater {
-                None => out.put(piece),
-                Some(deflater) => deflater.deflate(piece, FlushCompress::None, out),
-            }
-            .map_err(WriteError::Zip)?;
         }
-        if left > 0 {
-            return Err(WriteError::Length);
-        }
-        if let Some(deflater) = &mut deflater {
-            deflater.deflate(&[], FlushCompress::Finish, out).map_err(WriteError::Zip)?;
-        }
-        Ok((checksum.finalize(), self.bytes))
     }
 }
 
-/// One raw deflate stream.
-struct Deflater {
-    compress: Compress,
-    buffer: Vec<u8>,
-}
-
-impl Deflater {
-    fn new(level: u32) -> Self {
-        let level = Compression::new(level.clamp(LEVELS.0, LEVELS.1));
-        Self { compress: Compress::new(level, false), buffer: Vec::with_capacity(DEFLATED) }
-    }
-
-    fn deflate(&mut self, mut bytes: &[u8], flush: FlushCompress, out: &mut Out) -> io::Result<()> {
-        loop {
-            let before = self.compress.total_in();
-            let status = self.compress.compress_vec(bytes, &mut self.buffer, flush)?;
-            let taken = usize::try_from(self.compress.total_in() - before).unwrap_or(usize::MAX);
-            bytes = &bytes[taken..];
-            out.put(&self.buffer)?;
-            self.buffer.clear();
-            match flush {
-                FlushCompress::Finish if status != Status::StreamEnd => {}
-                _ if bytes.is_empty() => return Ok(()),
-                _ => {}
-            }
+fn store(package: &mut dyn Read, bytes: u64, out: &mut Out) -> Result<u32, WriteError> {
+    let mut checksum = crc32fast::Hasher::new();
+    let mut left = bytes;
+    let length = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1).min(BUFFER);
+    let mut buffer = vec![0; length];
+    loop {
+        let count = package.read(&mut buffer).map_err(WriteError::Raw)?;
+        if count == 0 {
+            break;
         }
+        left = left.checked_sub(count as u64).ok_or(WriteError::Length)?;
+        checksum.update(&buffer[..count]);
+        out.put(&buffer[..count]).map_err(WriteError::Zip)?;
     }
+    if left > 0 { Err(WriteError::Length) } else { Ok(checksum.finalize()) }
 }
 
 /// The zip on its way to the disk. One that fits into the buffer is written at once.

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::model::{Name, SnapshotId, StoredFile, Timestamp};
 
 mod container;
+mod crew;
+mod deflate;
 mod disk;
 mod error;
 mod extract;
@@ -75,6 +77,8 @@ struct Inner {
     /// Held while a name goes: all names of a file share one lock, and removals of two of them
     /// would take each other for somebody who reads it.
     unlinking: Mutex<()>,
+    /// What all packing together may use of the machine.
+    stock: deflate::Stock,
 }
 
 impl Vault {
@@ -88,6 +92,7 @@ impl Vault {
             disk,
             folders: Mutex::default(),
             unlinking: Mutex::default(),
+            stock: deflate::Stock::new(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -88,7 +88,7 @@ impl Vault {
             modified: zip_time(job.manifest.downloaded_at),
             bytes: job.raw.bytes,
         };
-        let mut file = match layout.write(&mut package, file) {
+        let mut file = match layout.write(&self.inner.stock, &mut package, file) {
             Ok(file) => file,
             Err(WriteError::Raw(error)) => return Err(io_error("read", raw)(error)),
             Err(WriteError::Zip(error)) => return Err(io_error("write", packed)(error)),
