@@ -66,6 +66,12 @@ impl Permits {
         Some(Permit(self))
     }
 
+    /// Whether somebody waits for one.
+    pub(super) fn are_wanted(&self) -> bool {
+        let state = self.state();
+        state.turn != state.drawn
+    }
+
     /// Whether nobody holds any, or waits for one.
     pub(super) fn are_idle(&self) -> bool {
         let state = self.state();

@@ -50,6 +50,11 @@ impl Stock {
         }
     }
 
+    /// Where other work that takes a core for long asks for one.
+    pub(super) fn cores(&self) -> &Permits {
+        &self.cores
+    }
+
     /// Deflates `bytes` bytes, and says what their checksum is.
     pub(super) fn deflate(
         &self,

@@ -12,109 +12,16 @@ use zip::read::{ArchiveOffset, Config, ZipReadOptions};
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
+use super::aside::Aside;
+use super::crew::Permits;
 use super::lease::{is_link, open_plain};
 use super::manifest::Manifest;
 use super::meter::{BUFFER, Meter};
-use super::{Vault, VaultError, io_error};
-use crate::model::{Content, Method, StoredFile};
+use super::{CheckError, DamageReason, ExtractError, Vault, io_error};
+use crate::model::{Content, Format, Method, StoredFile};
 
 /// A manifest is well below a KiB; more than this is not read.
 const MAX_MANIFEST: u64 = 1 << 20;
-
-/// What is wrong with a stored file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DamageReason {
-    /// There is no such file.
-    #[error("the file is missing")]
-    Missing,
-    /// Something else has its name.
-    #[error("it is not a regular file")]
-    NotAFile,
-    /// Something else has the name of a folder that leads to it.
-    #[error("something that is no folder stands in its way")]
-    Obstructed,
-    /// It was cut or extended.
-    #[error("it has {found} bytes, {recorded} were recorded")]
-    SizeDiffers {
-        /// By the catalog, in bytes.
-        recorded: u64,
-        /// On disk, in bytes.
-        found: u64,
-    },
-    /// Its bytes changed.
-    #[error("its SHA-256 is {}, {} was recorded", found.sha256, recorded.sha256)]
-    DigestDiffers {
-        /// By the catalog.
-        recorded: Content,
-        /// On disk.
-        found: Content,
-    },
-    /// The package in it is not the one that was downloaded.
-    #[error(
-        "the package in it has {} bytes and the SHA-256 {}, {} and {} were recorded",
-        found.bytes, found.sha256, recorded.bytes, recorded.sha256
-    )]
-    PackageDiffers {
-        /// By the catalog or the manifest.
-        recorded: Content,
-        /// In the file; no more than one buffer beyond the recorded length is read.
-        found: Content,
-    },
-    /// Its manifest is not the one that was written.
-    #[error("the manifest in it has changed")]
-    ManifestDiffers,
-    /// It is no zip that this program writes.
-    #[error("it cannot be read as a zip: {0}")]
-    Unreadable(String),
-}
-
-impl DamageReason {
-    /// Whether what is in the file is wrong, whatever name it was reached by.
-    pub const fn is_of_content(&self) -> bool {
-        match self {
-            Self::Missing | Self::NotAFile | Self::Obstructed => false,
-            Self::SizeDiffers { .. }
-            | Self::DigestDiffers { .. }
-            | Self::PackageDiffers { .. }
-            | Self::ManifestDiffers
-            | Self::Unreadable(_) => true,
-        }
-    }
-}
-
-/// Why a check did not say yes.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckError {
-    /// The file is not what was stored.
-    #[error(transparent)]
-    Damaged(#[from] DamageReason),
-    /// The disk did not let it be read, which says nothing about the file.
-    #[error(transparent)]
-    Failed(#[from] VaultError),
-}
-
-/// Why a package was not, or not faithfully, written out.
-#[derive(Debug, thiserror::Error)]
-pub enum ExtractError {
-    /// The file is not what was stored. What was written so far must not be used.
-    #[error(transparent)]
-    Damaged(#[from] DamageReason),
-    /// The disk did not let it be read.
-    #[error(transparent)]
-    Failed(#[from] VaultError),
-    /// The receiving side refused more.
-    #[error("cannot write the package out")]
-    Output(#[source] io::Error),
-}
-
-impl From<CheckError> for ExtractError {
-    fn from(error: CheckError) -> Self {
-        match error {
-            CheckError::Damaged(reason) => Self::Damaged(reason),
-            CheckError::Failed(error) => Self::Failed(error),
-        }
-    }
-}
 
 impl Vault {
     /// Writes the package to `out`, byte for byte as ROMA sent it. `raw` is what was downloaded;
@@ -126,8 +33,7 @@ impl Vault {
         out: &mut dyn Write,
     ) -> Result<(), ExtractError> {
         let path = self.stored_path(file);
-        let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
-        match source.read(false, out) {
+        match self.source(&path, file.format, raw).read(false, out) {
             Ok(reading) => Ok(reading.expect_package(raw)?),
             Err(ReadError::Damaged(reason)) => Err(reason.into()),
             Err(ReadError::Disk(error)) => Err(io_error("read", &path)(error).into()),
@@ -142,25 +48,34 @@ impl Vault {
         // Also for the daemon's own reading: a file is not taken away under it.
         let _lease = self.lease(file)?;
         let path = self.stored_path(file);
-        let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
-        let reading = source.read_quietly()?;
+        let reading = self.source(&path, file.format, raw).read_quietly()?;
         if reading.whole != file.content {
             let (recorded, found) = (file.content, reading.whole);
             return Err(DamageReason::DigestDiffers { recorded, found }.into());
         }
         Ok(reading.expect_package(raw)?)
     }
-}
 
-/// See [`Vault::describe`].
-pub(super) fn describe(path: &Path, relative: &str) -> Result<(Manifest, StoredFile), CheckError> {
-    let manifest = read_manifest(path)?;
-    let (raw, format) = (manifest.raw(), manifest.format);
-    let source = Source { path, entry: format.entry_name(), limit: raw.bytes };
-    let reading = source.read_quietly()?;
-    let (content, method) = (reading.whole, reading.method);
-    reading.expect_package(raw)?;
-    Ok((manifest, StoredFile { path: relative.to_owned(), content, format, method, inode: None }))
+    /// [`Vault::describe`] without any doubt about the name.
+    pub(super) fn describe_plain(
+        &self,
+        path: &Path,
+        relative: &str,
+    ) -> Result<(Manifest, StoredFile), CheckError> {
+        let manifest = read_manifest(path)?;
+        let (raw, format) = (manifest.raw(), manifest.format);
+        let reading = self.source(path, format, raw).read_quietly()?;
+        let (content, method) = (reading.whole, reading.method);
+        reading.expect_package(raw)?;
+        let path = relative.to_owned();
+        Ok((manifest, StoredFile { path, content, format, method, inode: None }))
+    }
+
+    /// A file that holds the package `raw`, to be read on this machine.
+    pub(super) fn source<'a>(&'a self, path: &'a Path, format: Format, raw: Content) -> Source<'a> {
+        let cores = self.inner.stock.cores();
+        Source { path, entry: format.entry_name(), limit: raw.bytes, cores }
+    }
 }
 
 /// What is to be read.
@@ -170,6 +85,8 @@ pub(super) struct Source<'a> {
     pub(super) entry: &'a str,
     /// The recorded length of the package: reading ends soon after it, whatever the zip says.
     pub(super) limit: u64,
+    /// Where a second thread may come from.
+    cores: &'a Permits,
 }
 
 /// What was read.
@@ -223,16 +140,7 @@ impl Reading {
 
 impl Source<'_> {
     pub(super) fn read_quietly(&self) -> Result<Reading, CheckError> {
-        self.read(true, &mut io::sink()).map_err(|error| self.checked(error))
-    }
-
-    fn checked(&self, error: ReadError) -> CheckError {
-        match error {
-            ReadError::Damaged(reason) => reason.into(),
-            ReadError::Disk(error) | ReadError::Output(error) => {
-                io_error("read", self.path)(error).into()
-            }
-        }
+        self.read(true, &mut io::sink()).map_err(checked(self.path))
     }
 
     /// Reads manifest and package, and with `whole` the digest of the zip itself on the way: each
@@ -296,26 +204,34 @@ impl Source<'_> {
         buffer: &mut [u8],
     ) -> Result<Content, ReadError> {
         let mut package = archive.by_name_with_options(self.entry, strict())?;
-        let mut meter = Meter::default();
-        while meter.bytes() <= self.limit {
-            let count = package.read(buffer)?;
-            if count == 0 {
-                break;
+        std::thread::scope(|scope| {
+            let mut meter = Aside::new(scope, self.cores);
+            while meter.bytes() <= self.limit {
+                let count = package.read(buffer)?;
+                if count == 0 {
+                    break;
+                }
+                meter.update(&buffer[..count]);
+                out.write_all(&buffer[..count]).map_err(ReadError::Output)?;
             }
-            meter.update(&buffer[..count]);
-            out.write_all(&buffer[..count]).map_err(ReadError::Output)?;
-        }
-        Ok(meter.content())
+            Ok(meter.content())
+        })
     }
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, CheckError> {
-    let source = Source { path, entry: Manifest::ENTRY, limit: 0 };
     let json = open(path, false)
         .and_then(|mut archive| manifest_of(&mut archive))
-        .map_err(|error| source.checked(error))?;
+        .map_err(checked(path))?;
     Manifest::from_json(&json)
         .map_err(|error| DamageReason::Unreadable(format!("its manifest: {error}")).into())
+}
+
+fn checked(path: &Path) -> impl FnOnce(ReadError) -> CheckError {
+    move |error| match error {
+        ReadError::Damaged(reason) => reason.into(),
+        ReadError::Disk(error) | ReadError::Output(error) => io_error("read", path)(error).into(),
+    }
 }
 
 fn strict() -> ZipReadOptions<'static> {

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use super::*;
 use crate::model::Format;
 use crate::settings::{Pack, PackMethod};
+use crate::vault::VaultError;
 use crate::vault::disk::tests::{Bench, json, random};
 use crate::vault::meter::measure;
 

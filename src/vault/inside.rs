@@ -15,7 +15,7 @@ use zip::read::ZipReadOptions;
 use zip::result::ZipError;
 use zip::{CompressionMethod, ZipArchive};
 
-use super::extract::{ReadError, Source};
+use super::extract::ReadError;
 use super::meter::{BUFFER, Meter, measure};
 use super::whole::{open_strictly, unwrap_io};
 use super::{DamageReason, Vault, VaultError, io_error};
@@ -143,7 +143,7 @@ impl Vault {
     /// downloaded. Whoever calls it has a lease on the file.
     pub fn look_inside(&self, file: &StoredFile, raw: Content) -> Result<Inside, LookError> {
         let path = self.stored_path(file);
-        let source = Source { path: &path, entry: file.format.entry_name(), limit: raw.bytes };
+        let source = self.source(&path, file.format, raw);
         let (opened, start) = source.unwrap(raw).map_err(|error| match error {
             ReadError::Damaged(reason) => LookError::Damaged(reason),
             ReadError::Disk(error) => io_error("read", &path)(error).into(),

@@ -13,7 +13,7 @@ use crate::model::{Content, Sha256Digest};
 pub(super) const BUFFER: usize = 256 * 1024;
 
 /// A running count and digest.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Meter {
     bytes: u64,
     hasher: Sha256,

@@ -20,8 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Name, SnapshotId, StoredFile, Timestamp};
 
+mod aside;
 mod container;
 mod crew;
+mod damage;
 mod deflate;
 mod disk;
 mod error;
@@ -42,9 +44,9 @@ mod staging;
 mod survey;
 mod whole;
 
+pub use damage::{CheckError, DamageReason, ExtractError};
 pub use disk::{Disk, DiskFile, OsDisk, SyncFileError};
 pub use error::VaultError;
-pub use extract::{CheckError, DamageReason, ExtractError};
 pub use inside::{EntryError, EntryKind, Inside, LookError, PackageEntry};
 pub use lease::Lease;
 pub use lock::{LockError, StateLock};
@@ -77,7 +79,7 @@ struct Inner {
     /// Held while a name goes: all names of a file share one lock, and removals of two of them
     /// would take each other for somebody who reads it.
     unlinking: Mutex<()>,
-    /// What all packing together may use of the machine.
+    /// What packing and reading back may use of the machine, all together.
     stock: deflate::Stock,
 }
 

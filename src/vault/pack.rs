@@ -12,7 +12,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::container::{Layout, WriteError, choose, zip_time};
-use super::extract::Source;
 use super::meter::measure;
 use super::staging::StagedKind;
 use super::{CheckError, DamageReason, Manifest, Vault, VaultError, examine, io_error};
@@ -98,8 +97,33 @@ impl Vault {
         };
         file.sync().map_err(|source| VaultError::SyncFailed { path: packed.to_owned(), source })?;
         drop(file);
-        let content = read_back(job, &manifest, packed, raw)?;
+        let content = self.read_back(job, &manifest, packed, raw)?;
         Ok(StoredFile { path: job.path.clone(), content, format: job.format, method, inode: None })
+    }
+
+    /// The content of the packed file, once it has been read to its end and compared.
+    fn read_back(
+        &self,
+        job: &PackJob,
+        manifest: &[u8],
+        packed: &Path,
+        raw: &Path,
+    ) -> Result<Content, VaultError> {
+        let differs = match self.source(packed, job.format, job.raw).read_quietly() {
+            Ok(reading) if reading.manifest != manifest => DamageReason::ManifestDiffers,
+            Ok(reading) => match reading.expect_package(job.raw) {
+                Ok(()) => return Ok(reading.whole),
+                Err(reason) => reason,
+            },
+            Err(CheckError::Damaged(reason)) => reason,
+            Err(CheckError::Failed(error)) => return Err(error),
+        };
+        // Either the copy is wrong or it is a faithful copy of something else: look at the source.
+        let mut package = open_raw(raw, job.raw)?;
+        if measure(&mut package).map_err(io_error("read", raw))? != job.raw {
+            return Err(VaultError::StagedChanged { path: raw.to_owned(), recorded: job.raw });
+        }
+        Err(VaultError::CopyDiffers { path: packed.to_owned(), source: differs })
     }
 
     /// Gives the finished zip its name in the vault.
@@ -132,32 +156,6 @@ fn open_raw(path: &Path, recorded: Content) -> Result<File, VaultError> {
         }
         Err(error) => Err(io_error("read", path)(error)),
     }
-}
-
-/// The content of the packed file, once it has been read to its end and compared.
-fn read_back(
-    job: &PackJob,
-    manifest: &[u8],
-    packed: &Path,
-    raw: &Path,
-) -> Result<Content, VaultError> {
-    let entry = job.format.entry_name();
-    let source = Source { path: packed, entry, limit: job.raw.bytes };
-    let differs = match source.read_quietly() {
-        Ok(reading) if reading.manifest != manifest => DamageReason::ManifestDiffers,
-        Ok(reading) => match reading.expect_package(job.raw) {
-            Ok(()) => return Ok(reading.whole),
-            Err(reason) => reason,
-        },
-        Err(CheckError::Damaged(reason)) => reason,
-        Err(CheckError::Failed(error)) => return Err(error),
-    };
-    // Either the copy is wrong or it is a faithful copy of something else: look at the source.
-    let mut package = open_raw(raw, job.raw)?;
-    if measure(&mut package).map_err(io_error("read", raw))? != job.raw {
-        return Err(VaultError::StagedChanged { path: raw.to_owned(), recorded: job.raw });
-    }
-    Err(VaultError::CopyDiffers { path: packed.to_owned(), source: differs })
 }
 
 fn same_content(path: &Path, content: Content) -> Result<bool, VaultError> {

@@ -11,7 +11,6 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::extract::describe;
 use super::{CheckError, DamageReason, Manifest, StagedKind, Vault, VaultError, examine, io_error};
 use crate::model::{ArchiveId, StoredFile};
 
@@ -130,7 +129,7 @@ impl Vault {
             None => Err(DamageReason::Missing.into()),
             Some(found) if !found.is_file() => Err(DamageReason::NotAFile.into()),
             Some(found) => {
-                let (manifest, file) = describe(&path, relative)?;
+                let (manifest, file) = self.describe_plain(&path, relative)?;
                 Ok((manifest, StoredFile { inode: Some(found.ino()), ..file }))
             }
         }
