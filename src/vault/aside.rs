@@ -1,9 +1,9 @@
 //! Counts and hashes what another thread makes, on a core that is free.
 //!
 //! Inflating a package and hashing it take about as long as each other, so that two threads read it
-//! back in little more than half the time. Where no core is free, or somebody else wants it, this is
-//! a [`Meter`] like any other. This module must never skip a byte that it was given, and never hold
-//! more than a few buffers. It holds no file; a crash loses only the count.
+//! back in little more than half the time. Where no core is free, or somebody else wants it, this
+//! is a [`Meter`] like any other. This module must never skip a byte that it was given, and never
+//! hold more than a few buffers. It holds no file; a crash loses only the count.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Builder, Scope, ScopedJoinHandle};
