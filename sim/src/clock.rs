@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::{Instant, sleep_until};
+
 /// Tells the simulator the time, in milliseconds since the epoch.
 #[derive(Clone)]
 pub struct SimClock {
@@ -67,5 +69,31 @@ fn system_ms() -> i64 {
 pub(crate) async fn pause(ms: u64) {
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+/// Beats at a fixed rate in real time. A beat that comes late by little is made up for, as a link
+/// is as fast as it is however often it is looked at; a reader that rested gets nothing for that.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    every: Duration,
+    last: Instant,
+}
+
+impl Beat {
+    const LATE: Duration = Duration::from_millis(20);
+    /// For ever.
+    const LONGEST: Duration = Duration::from_hours(24);
+
+    pub(crate) fn new(every: Duration) -> Beat {
+        Beat { every: every.min(Self::LONGEST), last: Instant::now() }
+    }
+
+    /// Until the next beat.
+    pub(crate) async fn wait(&mut self) {
+        let now = Instant::now();
+        let earliest = now.checked_sub(Self::LATE).unwrap_or(now);
+        self.last = (self.last + self.every).max(earliest);
+        sleep_until(self.last).await;
     }
 }

@@ -1,5 +1,7 @@
 //! How an answer goes over the wire, for better or worse. PURE: `transmit` does as it says.
 
+use std::time::Duration;
+
 use crate::fault::{Effect, Fault};
 use crate::knobs::{DownloadFraming, Encoding, Knobs};
 use crate::reply::{Body, Reply};
@@ -23,11 +25,11 @@ pub(crate) enum Ending {
     Reset(u64),
 }
 
-/// Sending in pieces with pauses.
+/// Sending in pieces, one at each beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     pub(crate) bytes: usize,
-    pub(crate) ms: u64,
+    pub(crate) every: Duration,
 }
 
 /// A halt after so many bytes.
@@ -130,7 +132,7 @@ impl Shape {
             Fault::Stall { bytes, ms } => self.stall = Some(Stall { at: bytes, ms }),
             Fault::Trickle { bytes_per_tick, ms } => {
                 let bytes = usize::try_from(bytes_per_tick).unwrap_or(usize::MAX).max(1);
-                self.pace = Some(Pace { bytes, ms });
+                self.pace = Some(Pace { bytes, every: Duration::from_millis(ms) });
             }
             Fault::Gzip => self.encoding = Encoding::Gzip,
             Fault::Deflate => self.encoding = Encoding::Deflate,
@@ -149,12 +151,13 @@ impl Shape {
     }
 }
 
-/// About fifty pieces per second.
+/// About fifty pieces per second, more over a fast link: they would not fit into one write.
 fn bandwidth(bytes_per_s: u64) -> Pace {
+    const LARGEST: u64 = 256 * 1024;
     let per_s = bytes_per_s.max(1);
-    let piece = (per_s / 50).max(1);
+    let piece = (per_s / 50).clamp(1, LARGEST);
     Pace {
         bytes: usize::try_from(piece).unwrap_or(usize::MAX),
-        ms: (piece.saturating_mul(1_000) / per_s).max(1),
+        every: Duration::from_nanos(piece.saturating_mul(1_000_000_000) / per_s),
     }
 }

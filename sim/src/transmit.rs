@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::calendar::http_date;
-use crate::clock::pause;
+use crate::clock::{Beat, pause};
 use crate::http::phrase;
 use crate::knobs::Encoding;
 use crate::reply::{Body, Reply};
@@ -121,6 +121,7 @@ async fn send_body(
         Body::Content(_) | Body::Endless => None,
     };
     let mut stall = shape.stall;
+    let mut beat = shape.pace.map(|pace| Beat::new(pace.every));
     loop {
         if let Some(due) = stall
             && due.at == watch.sent
@@ -151,8 +152,8 @@ async fn send_body(
             stream.write_all(piece).await?;
         }
         watch.sent = sent;
-        if let Some(pace) = shape.pace {
-            pause(pace.ms).await;
+        if let Some(beat) = &mut beat {
+            beat.wait().await;
         }
     }
     if shape.ending == Ending::Whole && !by_length {
