@@ -1,9 +1,9 @@
 //! The daemon under test: the compiled binary with a state directory of its own, fresh for each
 //! run, and a look at what it left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirEntryExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -13,24 +13,56 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::Bench;
-use crate::measure::Run;
+use crate::measure::{Run, run_plain};
 use crate::server::{Package, Server, lines};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_roma-archived");
 /// Of the shell that runs the benchmark; nothing of it reaches the daemon.
 const UNWANTED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "RUST_LOG"];
 
+/// How the daemon runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How<'t> {
+    /// What stands in `[limits]`.
+    pub(crate) limits: &'t str,
+    /// What stands after it.
+    pub(crate) more: &'t str,
+    /// How much slower every fsync is.
+    pub(crate) slow: Duration,
+}
+
+/// Nothing configured that need not be, on the disk as it is.
+pub(crate) const DEFAULTS: How<'_> = How { limits: "", more: "", slow: Duration::ZERO };
+
 /// A state directory with its configuration.
 pub(crate) struct Daemon {
     folder: tempfile::TempDir,
-    pub(crate) config: PathBuf,
+    config: PathBuf,
+    url: String,
 }
 
 impl Daemon {
-    /// With `limits` in the section of that name, and `more` at the end of the configuration.
-    pub(crate) fn new(bench: &Bench, server: &Server, limits: &str, more: &str) -> Self {
+    pub(crate) fn new(bench: &Bench, server: &Server, how: &How<'_>) -> Self {
         let folder = bench.folder("daemon");
-        let (token, config) = (folder.path().join("token"), folder.path().join("config.toml"));
+        let config = folder.path().join("config.toml");
+        let daemon = Self { folder, config, url: server.url() };
+        daemon.configure(how);
+        daemon
+    }
+
+    /// Another one of the same state, with nothing configured that need not be.
+    pub(crate) fn copy(&self, bench: &Bench) -> Self {
+        let folder = bench.folder("daemon");
+        run_plain(Command::new("cp").arg("-a").arg(self.state()).arg(folder.path()));
+        let config = folder.path().join("config.toml");
+        let daemon = Self { folder, config, url: self.url.clone() };
+        daemon.configure(&DEFAULTS);
+        daemon
+    }
+
+    /// Replaces its configuration.
+    pub(crate) fn configure(&self, how: &How<'_>) {
+        let token = self.folder.path().join("token");
         write_private(&token, defaults::TOKEN);
         let text = format!(
             "state_dir = \"{state}\"\n\
@@ -38,14 +70,15 @@ impl Daemon {
              [[instance]]\nname = \"prod\"\naccount = \"ops\"\nendpoint = \"{url}\"\n\
              project_id = \"{project}\"\ninstance_id = \"{instance}\"\n\
              [limits]\n{limits}\n{more}\n",
-            state = folder.path().join("state").display(),
+            state = self.state().display(),
             token = token.display(),
-            url = server.url(),
+            url = self.url,
             project = defaults::PROJECT_ID,
             instance = defaults::INSTANCE_ID,
+            limits = how.limits,
+            more = how.more,
         );
-        write_private(&config, &text);
-        Self { folder, config }
+        write_private(&self.config, &text);
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -63,6 +96,11 @@ impl Daemon {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         self.with_arguments(Command::new(BINARY), arguments)
+    }
+
+    /// As a first start leaves it: with nothing to do.
+    pub(crate) fn create_catalog(&self) {
+        run_plain(&mut self.command(&["run", "--once"]));
     }
 
     /// Has the jobs of the packages watched, as an operator would.
@@ -91,23 +129,40 @@ impl Daemon {
         let mut catalog = self.catalog(bench);
         let select = "SELECT job_id, raw_sha256 FROM archives WHERE state = 'stored'";
         check_rows(bench, &mut catalog, select, packages);
-        let sum = "SELECT coalesce(sum(stored_bytes), 0) FROM archives";
+        let sum = "SELECT coalesce(sum(stored_bytes), 0) FROM archives WHERE state = 'stored'";
         let bytes: i64 =
             bench.runtime.block_on(sqlx::query_scalar(sum).fetch_one(&mut catalog)).unwrap();
         bytes.unsigned_abs()
+    }
+
+    /// Ends the benchmark unless these archives, and only these, are deleted and recorded so, and
+    /// only the files of the others are left.
+    pub(crate) fn check_deleted(&self, bench: &Bench, packages: &[Package]) {
+        let mut catalog = self.catalog(bench);
+        let select = "SELECT job_id, raw_sha256 FROM archives WHERE state = 'deleted'";
+        check_rows(bench, &mut catalog, select, packages);
+        let select = "SELECT path FROM archives WHERE state = 'stored'";
+        let kept: Vec<String> =
+            bench.runtime.block_on(sqlx::query_scalar(select).fetch_all(&mut catalog)).unwrap();
+        let left = files_below(&self.state().join("vault"));
+        let kept: HashSet<PathBuf> = kept.into_iter().map(PathBuf::from).collect();
+        let found: HashSet<PathBuf> = left.into_iter().map(|(path, _)| path).collect();
+        assert!(found == kept, "{} files for {} archives", found.len(), kept.len());
     }
 
     /// All of it: adopt, run, check.
     pub(crate) fn store(
         bench: &Bench,
         server: &Server,
-        (limits, more): (&str, &str),
-        slow: Duration,
+        packages: &[Package],
+        how: &How<'_>,
     ) -> Run {
-        let daemon = Self::new(bench, server, limits, more);
-        daemon.adopt(&server.packages);
-        let mut run = daemon.run_once(bench, slow);
-        run.stored_bytes = Some(daemon.check(bench, &server.packages));
+        let daemon = Self::new(bench, server, how);
+        daemon.adopt(packages);
+        let mut run = daemon.run_once(bench, how.slow);
+        run.stored_bytes = Some(daemon.check(bench, packages));
+        run.catalog_bytes =
+            std::fs::metadata(daemon.state().join("catalog.db")).ok().map(|m| m.len());
         run
     }
 }
@@ -140,8 +195,25 @@ pub(crate) fn check_rows(
     );
 }
 
+/// All files, by their paths below the folder, and their inodes.
+pub(crate) fn files_below(folder: &Path) -> Vec<(PathBuf, u64)> {
+    let (mut found, mut to_see) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(next) = to_see.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                to_see.push(entry.path());
+            } else {
+                let path = entry.path().strip_prefix(folder).unwrap().to_owned();
+                found.push((path, entry.ino()));
+            }
+        }
+    }
+    found
+}
+
 fn write_private(path: &Path, text: &str) {
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path).and_then(|mut file| file.write_all(text.as_bytes())).unwrap();
 }

@@ -4,12 +4,13 @@
 //! archive recorded, with the server's hash. `benches/README.md` tells what it needs.
 //!
 //! The files in reading order: `server` offers packages, `daemon` and `rivals` fetch them,
-//! `measure` looks at what that costs, `scenarios` put them together, `report` prints.
+//! `measure` and `live` look at what that costs, `scenarios` put them together, `report` prints.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on may panic")]
 #![expect(clippy::disallowed_methods, reason = "real time is what is measured")]
 
 mod daemon;
+mod live;
 mod measure;
 mod report;
 mod rivals;

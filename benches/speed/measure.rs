@@ -46,6 +46,43 @@ pub(crate) struct Run {
     pub(crate) fsyncs: Fsyncs,
     /// What the daemon or the script left, where that was looked at.
     pub(crate) stored_bytes: Option<u64>,
+    /// How large its database is.
+    pub(crate) catalog_bytes: Option<u64>,
+}
+
+impl Run {
+    /// Nothing else was looked at.
+    pub(crate) fn of_seconds(seconds: f64) -> Self {
+        Self {
+            seconds,
+            cpu_seconds: f64::NAN,
+            peak_rss_bytes: 0,
+            written_bytes: 0,
+            fsyncs: Fsyncs::default(),
+            stored_bytes: None,
+            catalog_bytes: None,
+        }
+    }
+
+    /// Both, one after the other.
+    pub(crate) fn and(&self, next: &Run) -> Self {
+        let (a, b) = (self.fsyncs, next.fsyncs);
+        Self {
+            seconds: self.seconds + next.seconds,
+            cpu_seconds: self.cpu_seconds + next.cpu_seconds,
+            peak_rss_bytes: self.peak_rss_bytes.max(next.peak_rss_bytes),
+            written_bytes: self.written_bytes + next.written_bytes,
+            fsyncs: Fsyncs {
+                commits: a.commits + b.commits,
+                databases: a.databases + b.databases,
+                folders: a.folders + b.folders,
+                files: a.files + b.files,
+                disks: a.disks + b.disks,
+            },
+            stored_bytes: None,
+            catalog_bytes: None,
+        }
+    }
 }
 
 /// Runs programs and measures them.
@@ -81,7 +118,6 @@ impl Meter {
 
     /// Runs it to its end, with every fsync slower by so much. It must succeed.
     pub(crate) fn run(&self, mut command: Command, slow: Duration) -> Run {
-        std::fs::write(&self.counts, [0; KINDS * 8]).unwrap();
         // What others have left to be written is not charged to this run.
         rustix::fs::sync();
         let said = File::create(&self.output).unwrap();
@@ -105,11 +141,13 @@ impl Meter {
             written_bytes: whole(blocks) * 512,
             fsyncs: self.counted(),
             stored_bytes: None,
+            catalog_bytes: None,
         }
     }
 
-    /// Loads the library that counts into a program and its children.
+    /// Loads the library that counts into a program and its children, and counts from nothing.
     pub(crate) fn count_fsyncs(&self, command: &mut Command, slow: Duration) {
+        std::fs::write(&self.counts, [0; KINDS * 8]).unwrap();
         command
             .env("LD_PRELOAD", &self.shim)
             .env("SLOW_FSYNC_COUNTS", &self.counts)

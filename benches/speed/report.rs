@@ -49,6 +49,11 @@ impl Row {
         self.median_of(|run| run.stored_bytes.map_or(f64::NAN, float))
     }
 
+    pub(crate) fn catalog_bytes_an_archive(&self) -> f64 {
+        let bytes = self.median_of(|run| run.catalog_bytes.map_or(f64::NAN, float));
+        bytes / float(self.archives)
+    }
+
     fn cells(&self) -> [String; 10] {
         let seconds: Vec<f64> = self.runs.iter().map(|run| run.seconds).collect();
         let least = seconds.iter().copied().fold(f64::INFINITY, f64::min);

@@ -2,7 +2,7 @@
 //! not those of the programs that are measured.
 
 use roma_sim::knobs::ConsumePoint;
-use roma_sim::{ContentSpec, JobSpec, JobState, Knobs, SimOptions, Simulator, defaults};
+use roma_sim::{ContentSpec, Endpoint, JobSpec, JobState, Knobs, SimOptions, Simulator, defaults};
 use tokio::runtime::Runtime;
 
 /// What the ledger of the server says of a package.
@@ -51,6 +51,23 @@ impl Server {
         }
         drop(world);
         self
+    }
+
+    /// Has so many jobs run, as long as the knobs say.
+    pub(crate) fn running(mut self, count: usize) -> Self {
+        let now = self.simulator.now_ms();
+        for _ in 0..count {
+            let spec = JobSpec { state: JobState::Running, ..JobSpec::default() };
+            let created = self.simulator.world().create_job(defaults::INSTANCE_ID, spec, now);
+            let (id, sha256) = (String::new(), String::new());
+            self.packages.push(Package { id, job_id: created.job_id, bytes: 0, sha256 });
+        }
+        self
+    }
+
+    /// How often it was asked about a job.
+    pub(crate) fn polls(&self) -> u64 {
+        self.simulator.world().ledger().count_all(Endpoint::Job)
     }
 
     pub(crate) fn url(&self) -> String {
