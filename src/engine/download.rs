@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::failure::{self, EngineError, of_vault};
+use super::packing;
 use super::shell::{Changed, Shell, joined};
 use crate::lifecycle::{Archive, Effect, Event, Failure, FailureClass, Remarks, State};
 use crate::model::PackageId;
 use crate::roma::{PackageStream, RomaError};
 use crate::vault::{
-    Chunk, Receiver, Staged, StagedEvidence, StagedKind, VaultError, spawn_receiver,
+    Chunk, Follower, PACKED_AHEAD_FROM, Receiver, Staged, StagedEvidence, StagedKind, VaultError,
+    spawn_receiver,
 };
 
 /// Chunks that may wait for the disk, at most; each is what the network delivered at once.
@@ -203,6 +205,7 @@ async fn transfer(
         tracing::warn!(archive.id = %archive.id, %encoding,
             "the package comes encoded although that was not asked for; it is kept as it comes");
     }
+    let follower = pack_ahead(shell, archive, &stream).await;
     let (sender, task) = spawn_receiver(receiver, WAITING_CHUNKS);
     let sent = pump(&mut stream, &sender).await;
     let whole = matches!(sent, Sent::All) && stream.self_delimiting;
@@ -212,7 +215,12 @@ async fn transfer(
     }
     drop(sender);
     match joined(task).await {
-        Ok(staged) => Ok(Transfer::Whole(staged, remarks)),
+        Ok(staged) => {
+            if let Some(follower) = follower {
+                follower.whole();
+            }
+            Ok(Transfer::Whole(staged, remarks))
+        }
         Err(error) => {
             let failure = match (error, sent) {
                 (VaultError::CutShort { .. }, Sent::Broken(error)) => {
@@ -230,6 +238,18 @@ async fn transfer(
             prove_whole(shell, archive, remarks, failure).await
         }
     }
+}
+
+/// Has a large package packed while it comes. Whatever stands in the way, it is packed later.
+async fn pack_ahead(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    stream: &PackageStream,
+) -> Option<Follower> {
+    let bytes = stream.length.filter(|bytes| *bytes >= PACKED_AHEAD_FROM)?;
+    let parts = shell.catalog.parts_of(archive.snapshot).await.ok()?;
+    let draft = packing::draft(shell, archive, parts, bytes)?;
+    shell.blocking(move |vault| vault.pack_ahead(draft)).await
 }
 
 /// Not a byte came: the file that was prepared for them is of no use to anybody.

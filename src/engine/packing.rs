@@ -12,7 +12,7 @@ use super::keeper::Keeper;
 use super::shell::{Changed, Shell};
 use crate::catalog::{CatalogError, Change};
 use crate::lifecycle::{Archive, Effect, Event, Holding, State};
-use crate::model::{Sha256Digest, story};
+use crate::model::{Content, Format, Sha256Digest, story};
 use crate::vault::{CheckError, Manifest, PackJob, Shared, Vault, VaultError};
 
 /// Files of earlier packages that are tried: the next one is there when the first turns out to be
@@ -124,6 +124,15 @@ async fn record(
         Err(CatalogError::Stale(stale)) if stale == id => Ok(None),
         Err(error) => shell.refused(archive, &error).await.map(Some),
     }
+}
+
+/// As much of it as can be known while a package of so many bytes is on its way, should it turn out
+/// to be JSON.
+pub(super) fn draft(shell: &Shell, archive: &Archive, parts: u32, bytes: u64) -> Option<PackJob> {
+    let State::Downloading(offer) = &archive.state else { return None };
+    let raw = Content { bytes, sha256: Sha256Digest([0; 32]) };
+    let state = State::Downloaded { offer: offer.clone(), raw, format: Format::Json };
+    pack_job(shell, &Archive { state, ..archive.clone() }, parts)
 }
 
 fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {

@@ -4,14 +4,14 @@
 //! not grow with the package. This module must never put anything of the moment or the machine into
 //! the zip. It knows no paths; a crash leaves half a file in staging.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use zip::DateTime;
 
-use super::deflate::Stock;
+use super::PackJob;
+use super::deflate::{Open, Stock};
 use super::disk::DiskFile;
 use super::frame::{Frame, Sealed, needs_zip64};
 use super::meter::BUFFER;
@@ -29,7 +29,11 @@ const WORTHWHILE_PERCENT: u64 = 95;
 /// The levels that are used for sampling: higher ones find hardly more in a small piece.
 const SAMPLE_LEVELS: (u32, u32) = (2, 3);
 /// How the package shall lie in the zip; looks into it if that is the question.
-pub(super) fn choose(package: &mut File, bytes: u64, options: Pack) -> io::Result<Method> {
+pub(super) fn choose(
+    package: &mut (impl Read + Seek),
+    bytes: u64,
+    options: Pack,
+) -> io::Result<Method> {
     match options.method {
         PackMethod::Store => Ok(Method::Store),
         PackMethod::Deflate => Ok(Method::Deflate),
@@ -48,7 +52,7 @@ pub(super) fn choose(package: &mut File, bytes: u64, options: Pack) -> io::Resul
 
 /// Whether samples of the package shrink enough. Each comes from the middle of its share of the
 /// package: the very end of a zip is its directory, which shrinks although nothing else does.
-fn shrinks(package: &mut File, bytes: u64, level: u32) -> io::Result<bool> {
+fn shrinks(package: &mut (impl Read + Seek), bytes: u64, level: u32) -> io::Result<bool> {
     let count = (bytes / SAMPLE_EVERY).clamp(SAMPLES.0, SAMPLES.1);
     let (count, length) = if bytes <= count * SAMPLE { (1, bytes) } else { (count, SAMPLE) };
     let level = Compression::new(level.clamp(SAMPLE_LEVELS.0, SAMPLE_LEVELS.1));
@@ -78,7 +82,7 @@ impl Write for Count {
 }
 
 /// Zip times have a resolution of two seconds and begin in 1980; what lies outside becomes that.
-pub(super) fn zip_time(time: Timestamp) -> DateTime {
+fn zip_time(time: Timestamp) -> DateTime {
     let time = time.to_jiff().to_zoned(jiff::tz::TimeZone::UTC);
     let narrow = |number: i8| u8::try_from(number).unwrap_or(0);
     DateTime::from_date_and_time(
@@ -112,7 +116,18 @@ pub(super) enum WriteError {
     Length,
 }
 
-impl Layout<'_> {
+impl<'a> Layout<'a> {
+    pub(super) fn of(job: &PackJob, manifest: &'a [u8], method: Method) -> Self {
+        Self {
+            manifest,
+            entry: job.format.entry_name(),
+            method,
+            level: job.options.level.get(),
+            modified: zip_time(job.manifest.downloaded_at),
+            bytes: job.raw.bytes,
+        }
+    }
+
     /// Writes all of it; what is returned still has to be synced.
     pub(super) fn write(
         &self,
@@ -120,19 +135,23 @@ impl Layout<'_> {
         package: &mut dyn Read,
         file: Box<dyn DiskFile>,
     ) -> Result<Box<dyn DiskFile>, WriteError> {
-        let frame = Frame {
+        let front = self.frame().front(Sealed::default());
+        let mut out = Out::new(file);
+        out.put(&front).map_err(WriteError::Zip)?;
+        let crc32 = self.copy(stock, package, &mut out)?;
+        let packed = out.bytes() - front.len() as u64;
+        let sealed = Sealed { crc32, packed, raw: self.bytes };
+        out.seal(&self.frame(), sealed).map_err(WriteError::Zip)
+    }
+
+    pub(super) fn frame(&self) -> Frame<'_> {
+        Frame {
             manifest: self.manifest,
             entry: self.entry,
             method: self.method,
             modified: self.modified,
             zip64: needs_zip64(self.bytes),
-        };
-        let front = frame.front(Sealed::default());
-        let mut out = Out { file, buffer: Vec::new(), written: 0 };
-        out.put(&front).map_err(WriteError::Zip)?;
-        let crc32 = self.copy(stock, package, &mut out)?;
-        let packed = out.bytes() - front.len() as u64;
-        out.seal(&frame, Sealed { crc32, packed, raw: self.bytes }).map_err(WriteError::Zip)
+        }
     }
 
     /// Copies or deflates the package, and says what its checksum is.
@@ -145,7 +164,7 @@ impl Layout<'_> {
         match self.method {
             Method::Store => store(package, self.bytes, out),
             Method::Deflate => {
-                stock.deflate(self.level, package, self.bytes, &mut |piece| out.put(piece))
+                stock.deflate(self.level, (package, &Open), self.bytes, &mut |piece| out.put(piece))
             }
         }
     }
@@ -169,7 +188,7 @@ fn store(package: &mut dyn Read, bytes: u64, out: &mut Out) -> Result<u32, Write
 }
 
 /// The zip on its way to the disk. One that fits into the buffer is written at once.
-struct Out {
+pub(super) struct Out {
     file: Box<dyn DiskFile>,
     /// What follows the bytes that are written.
     buffer: Vec<u8>,
@@ -177,11 +196,20 @@ struct Out {
 }
 
 impl Out {
+    pub(super) fn new(file: Box<dyn DiskFile>) -> Self {
+        Self { file, buffer: Vec::new(), written: 0 }
+    }
+
     fn bytes(&self) -> u64 {
         self.written + self.buffer.len() as u64
     }
 
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// How much of it the file holds.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.buffer.len() + bytes.len() > BUFFER {
             self.flush()?;
         }
@@ -194,7 +222,7 @@ impl Out {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.file.write_all(&self.buffer)?;
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
@@ -202,7 +230,11 @@ impl Out {
     }
 
     /// Writes the rest, and the front in its place.
-    fn seal(mut self, frame: &Frame<'_>, sealed: Sealed) -> io::Result<Box<dyn DiskFile>> {
+    pub(super) fn seal(
+        mut self,
+        frame: &Frame<'_>,
+        sealed: Sealed,
+    ) -> io::Result<Box<dyn DiskFile>> {
         let front = frame.front(sealed);
         let at_once = self.written == 0 && self.buffer.len() >= front.len();
         if at_once {

@@ -28,6 +28,28 @@ const LEVELS: (u32, u32) = (2, 9);
 /// Blocks beyond one for each core: those that are read or written meanwhile.
 const WAITING: usize = 2;
 
+/// A package that may still be on its way.
+pub(super) trait Gate {
+    /// Whether its first so many bytes can be read.
+    fn is_open(&self, bytes: u64) -> io::Result<bool>;
+
+    /// Waits until they can.
+    fn wait(&self, bytes: u64) -> io::Result<()>;
+}
+
+/// All of the package is there.
+pub(super) struct Open;
+
+impl Gate for Open {
+    fn is_open(&self, _: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn wait(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The blocks that all packages share, and the cores on which they are worked on.
 #[derive(Debug)]
 pub(super) struct Stock {
@@ -59,15 +81,16 @@ impl Stock {
     pub(super) fn deflate(
         &self,
         level: u32,
-        package: &mut dyn Read,
+        (package, gate): (&mut dyn Read, &dyn Gate),
         bytes: u64,
         put: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<u32, WriteError> {
         let _tidy = Tidy(self);
         let level = level.clamp(LEVELS.0, LEVELS.1);
-        let mut feed = Feed { package, left: bytes, before: Vec::new(), ended: false };
+        let mut feed = Feed { package, gate, bytes, at: 0, before: Vec::new() };
         let mut out = Out { checksum: Hasher::new(), put };
         if bytes <= BLOCK as u64 {
+            feed.wait()?;
             let mut held = self.held(self.blocks.take());
             feed.fill(&mut held.block)?;
             let core = self.cores.take();
@@ -92,16 +115,22 @@ impl Stock {
         let mut under_way: VecDeque<UnderWay<'scope>> = VecDeque::new();
         loop {
             let oldest_is_ready = under_way.front().is_some_and(UnderWay::is_ready);
-            let next = match (feed.ended, oldest_is_ready) {
-                (false, false) if under_way.is_empty() => Some(self.held(self.blocks.take())),
-                (false, false) => self.blocks.try_take().map(|permit| self.held(permit)),
-                _ => None,
+            let permit = if oldest_is_ready || feed.has_ended() {
+                None
+            } else if under_way.is_empty() {
+                // Nobody waits for the package while he holds a block that others may need.
+                feed.wait()?;
+                Some(self.blocks.take())
+            } else if feed.is_open()? {
+                self.blocks.try_take()
+            } else {
+                None
             };
-            if let Some(mut held) = next {
+            if let Some(permit) = permit {
+                let mut held = self.held(permit);
                 feed.fill(&mut held.block)?;
                 under_way.push_back(self.begin(scope, level, held));
             } else if let Some(oldest) = under_way.pop_front() {
-                // Nothing is waited for but this while a block is held that others may need.
                 let held = oldest.finish().map_err(WriteError::Zip)?;
                 out.pass_on(&held.block)?;
                 self.give_back(held);
@@ -188,16 +217,34 @@ impl<'scope> UnderWay<'scope> {
 /// The package as it is cut.
 struct Feed<'a> {
     package: &'a mut dyn Read,
-    left: u64,
+    gate: &'a dyn Gate,
+    bytes: u64,
+    at: u64,
     /// The end of the last block.
     before: Vec<u8>,
-    ended: bool,
 }
 
 impl Feed<'_> {
+    const fn has_ended(&self) -> bool {
+        self.at == self.bytes
+    }
+
+    /// Where the next block ends.
+    fn next(&self) -> u64 {
+        self.bytes.min(self.at + BLOCK as u64)
+    }
+
+    fn is_open(&self) -> Result<bool, WriteError> {
+        self.gate.is_open(self.next()).map_err(WriteError::Raw)
+    }
+
+    fn wait(&self) -> Result<(), WriteError> {
+        self.gate.wait(self.next()).map_err(WriteError::Raw)
+    }
+
     /// The next block, which may be empty only if the package is.
     fn fill(&mut self, block: &mut Block) -> Result<(), WriteError> {
-        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(BLOCK);
+        let length = usize::try_from(self.next() - self.at).unwrap_or(BLOCK);
         let Block { input, before, is_last, .. } = block;
         input.clear();
         input.extend_from_slice(&self.before);
@@ -207,9 +254,8 @@ impl Feed<'_> {
             io::ErrorKind::UnexpectedEof => WriteError::Length,
             _ => WriteError::Raw(error),
         })?;
-        self.left -= length as u64;
-        self.ended = self.left == 0;
-        *is_last = self.ended;
+        self.at = self.next();
+        *is_last = self.at == self.bytes;
         self.before.clear();
         self.before.extend_from_slice(&input[input.len().saturating_sub(WINDOW)..]);
         Ok(())

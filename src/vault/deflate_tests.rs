@@ -10,7 +10,8 @@ use crate::vault::disk::tests::{json, random};
 fn deflated(stock: &Stock, level: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut put = |piece: &[u8]| out.write_all(piece);
-    let Ok(checksum) = stock.deflate(level, &mut { bytes }, bytes.len() as u64, &mut put) else {
+    let Ok(checksum) = stock.deflate(level, (&mut { bytes }, &Open), bytes.len() as u64, &mut put)
+    else {
         panic!("nothing can fail in memory");
     };
     assert_eq!(checksum, crc32fast::hash(bytes));
@@ -80,7 +81,7 @@ fn what_went_before_changes_nothing() {
 fn deflated_beside(stock: &Stock, level: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut put = |piece: &[u8]| out.write_all(piece);
-    assert!(stock.deflate(level, &mut { bytes }, bytes.len() as u64, &mut put).is_ok());
+    assert!(stock.deflate(level, (&mut { bytes }, &Open), bytes.len() as u64, &mut put).is_ok());
     out
 }
 
@@ -119,14 +120,14 @@ fn whatever_fails_everything_comes_back() {
     for length in [100, BLOCK + 1, 4 * BLOCK] {
         for said in [length - 1, length + 1] {
             let mut bytes = &text[..length];
-            let result = stock.deflate(2, &mut bytes, said as u64, &mut |_| Ok(()));
+            let result = stock.deflate(2, (&mut bytes, &Open), said as u64, &mut |_| Ok(()));
             assert!(matches!(result, Err(WriteError::Length)), "{length}");
         }
         let mut full = |_: &[u8]| Err(io::ErrorKind::StorageFull.into());
-        let result = stock.deflate(2, &mut &text[..length], length as u64, &mut full);
+        let result = stock.deflate(2, (&mut &text[..length], &Open), length as u64, &mut full);
         assert!(matches!(result, Err(WriteError::Zip(_))), "{length}");
         let mut broken = (&text[..length / 2]).chain(Broken);
-        let result = stock.deflate(2, &mut broken, length as u64, &mut |_| Ok(()));
+        let result = stock.deflate(2, (&mut broken, &Open), length as u64, &mut |_| Ok(()));
         assert!(matches!(result, Err(WriteError::Raw(_))), "{length}");
         assert!(stock.blocks.are_idle() && stock.cores.are_idle());
         assert!(lock(&stock.spare).is_empty());

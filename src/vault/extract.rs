@@ -14,6 +14,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::aside::Aside;
 use super::crew::Permits;
+use super::following::Followed;
+use super::frame::Sealed;
 use super::lease::{is_link, open_plain};
 use super::manifest::Manifest;
 use super::meter::{BUFFER, Meter};
@@ -153,6 +155,46 @@ impl Source<'_> {
         let package = self.copy(&mut archive, out, &mut buffer)?;
         let whole = archive.into_inner().finish(&mut buffer)?;
         Ok(Reading { whole, package, manifest, method })
+    }
+
+    /// What [`Source::read_quietly`] says of a file whose package was read back as it was written:
+    /// everything else of it is compared now, and every byte of it read once more.
+    pub(super) fn read_rest(&self, followed: &Followed) -> Result<Reading, CheckError> {
+        self.try_read_rest(followed).map_err(checked(self.path))
+    }
+
+    fn try_read_rest(&self, followed: &Followed) -> Result<Reading, ReadError> {
+        let Followed { package, sealed, begin, packed_crc32 } = *followed;
+        let mut archive = open(self.path, false)?;
+        let manifest = manifest_of(&mut archive)?;
+        let method = self.method(&mut archive)?;
+        let entry = archive.by_name_with_options(self.entry, strict())?;
+        let told =
+            Sealed { crc32: entry.crc32(), packed: entry.compressed_size(), raw: entry.size() };
+        let is_there = entry.data_start() == Some(begin);
+        drop(entry);
+        let mut file = archive.into_inner().file;
+        file.rewind()?;
+        let (mut whole, mut buffer) = (Meter::default(), vec![0; BUFFER]);
+        let mut read = |file: &mut dyn Read| {
+            let mut crc32 = crc32fast::Hasher::new();
+            loop {
+                let count = file.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok::<_, io::Error>(crc32.finalize());
+                }
+                whole.update(&buffer[..count]);
+                crc32.update(&buffer[..count]);
+            }
+        };
+        read(&mut (&file).take(begin))?;
+        let crc32 = read(&mut (&file).take(sealed.packed))?;
+        read(&mut &file)?;
+        if told != sealed || !is_there || crc32 != packed_crc32 {
+            let reason = "the package in it is not as it was written".to_owned();
+            return Err(ReadError::Damaged(DamageReason::Unreadable(reason)));
+        }
+        Ok(Reading { whole: whole.content(), package, manifest, method })
     }
 
     /// The package in a file in which it can be read in any order, and where it begins there: in

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{Name, SnapshotId, StoredFile, Timestamp};
 
+mod ahead;
 mod aside;
 mod container;
 mod crew;
@@ -28,6 +29,7 @@ mod deflate;
 mod disk;
 mod error;
 mod extract;
+mod following;
 mod frame;
 mod inside;
 mod lease;
@@ -44,6 +46,7 @@ mod staging;
 mod survey;
 mod whole;
 
+pub use ahead::{Follower, PACKED_AHEAD_FROM};
 pub use damage::{CheckError, DamageReason, ExtractError};
 pub use disk::{Disk, DiskFile, OsDisk, SyncFileError};
 pub use error::VaultError;
@@ -81,6 +84,7 @@ struct Inner {
     unlinking: Mutex<()>,
     /// What packing and reading back may use of the machine, all together.
     stock: deflate::Stock,
+    ahead: ahead::AheadOfAll,
 }
 
 impl Vault {
@@ -95,6 +99,7 @@ impl Vault {
             folders: Mutex::default(),
             unlinking: Mutex::default(),
             stock: deflate::Stock::new(),
+            ahead: ahead::AheadOfAll::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::container::{Layout, WriteError, choose, zip_time};
+use super::container::{Layout, WriteError, choose};
 use super::meter::measure;
 use super::staging::StagedKind;
 use super::{CheckError, DamageReason, Manifest, Vault, VaultError, examine, io_error};
@@ -53,8 +53,11 @@ impl Vault {
         let target = self.resolve(&job.path)?;
         let raw = self.staged_path(job.id, StagedKind::Raw);
         let packed = self.staged_path(job.id, StagedKind::Zip);
-        self.remove_if_there(&packed)?;
-        let mut stored = self.write_packed(job, &raw, &packed).inspect_err(|error| {
+        let stored = match self.finish_ahead(job, &raw, &packed)? {
+            Some(stored) => Ok(stored),
+            None => self.write_packed(job, &raw, &packed),
+        };
+        let mut stored = stored.inspect_err(|error| {
             // Gives the space back at once; the next call would discard it anyhow. After a failed
             // sync nothing more is done to the disk.
             if !error.is_fatal() {
@@ -73,20 +76,14 @@ impl Vault {
         raw: &Path,
         packed: &Path,
     ) -> Result<StoredFile, VaultError> {
+        self.remove_if_there(packed)?;
         let json = |source| VaultError::Manifest { path: job.path.clone(), source };
         let manifest = job.manifest.to_json().map_err(json)?;
         let mut package = open_raw(raw, job.raw)?;
         let method =
             choose(&mut package, job.raw.bytes, job.options).map_err(io_error("read", raw))?;
         let file = self.inner.disk.create_new(packed).map_err(io_error("create", packed))?;
-        let layout = Layout {
-            manifest: &manifest,
-            entry: job.format.entry_name(),
-            method,
-            level: job.options.level.get(),
-            modified: zip_time(job.manifest.downloaded_at),
-            bytes: job.raw.bytes,
-        };
+        let layout = Layout::of(job, &manifest, method);
         let mut file = match layout.write(&self.inner.stock, &mut package, file) {
             Ok(file) => file,
             Err(WriteError::Raw(error)) => return Err(io_error("read", raw)(error)),
@@ -146,7 +143,7 @@ impl Vault {
 }
 
 /// Opens the package, if it is still there and as long as it was.
-fn open_raw(path: &Path, recorded: Content) -> Result<File, VaultError> {
+pub(super) fn open_raw(path: &Path, recorded: Content) -> Result<File, VaultError> {
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
     match opened {
         Ok((bytes, file)) if bytes == recorded.bytes => Ok(file),

@@ -167,6 +167,7 @@ impl Vault {
     /// Removes whatever staging holds of `id`: only once the package is recorded as stored, or
     /// given up. A file that a power cut brings back is discarded again by recovery.
     pub fn discard_staged(&self, id: ArchiveId) -> Result<(), VaultError> {
+        self.forget_ahead(id);
         StagedKind::ALL
             .into_iter()
             .try_for_each(|kind| self.remove_if_there(&self.staged_path(id, kind)))
@@ -175,6 +176,7 @@ impl Vault {
     /// Moves whatever staging holds of `id` to quarantine: of a package that is given up, a person
     /// may still make something.
     pub fn quarantine_staged(&self, id: ArchiveId, why: &str) -> Result<(), VaultError> {
+        self.forget_ahead(id);
         for kind in StagedKind::ALL {
             let path = self.staged_path(id, kind);
             if examine(&path)?.is_some() {

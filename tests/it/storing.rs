@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use roma_sim::{ContentSpec, Endpoint, JobState};
+use roma_sim::{ContentSpec, Endpoint, Fault, JobState};
 
 use crate::support::disk::Tight;
 use crate::support::world::{Setup, World};
@@ -29,6 +29,20 @@ async fn each_kind_of_package_is_kept_byte_for_byte() {
     // What shrinks is deflated, what does not is stored as it came.
     let methods = world.column("SELECT method FROM archives ORDER BY id").await;
     assert_eq!((methods[2].as_str(), methods[3].as_str()), ("deflate", "store"));
+    world.check_oracle().await;
+}
+
+#[tokio::test]
+async fn a_large_package_is_packed_while_it_comes() {
+    let mut world = World::new(Setup::default()).await;
+    let job = world.job(JobState::Ready, ContentSpec::Json { bytes: 17 << 20 });
+    world.watch(&job.job_id).await;
+    // What was packed of the first attempt goes with it.
+    let cut = Fault::CutBody { bytes: 9 << 20 };
+    world.simulator.world().script(Endpoint::Download, cut);
+    world.settle().await;
+    assert_eq!(world.column("SELECT method FROM archives").await, ["deflate"]);
+    assert_eq!(std::fs::read_dir(world.path("staging")).unwrap().count(), 0);
     world.check_oracle().await;
 }
 
