@@ -8,7 +8,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// More threads than this would hold more memory than they are worth.
-const MAX_CORES: usize = 16;
+const MAX_CORES: usize = 8;
 
 /// So many cores as the vault may use.
 pub(super) fn cores() -> usize {

@@ -25,7 +25,7 @@ const WINDOW: usize = 32 * 1024;
 /// The levels that are used for packing. The fastest of zlib-rs knows no way out for what does not
 /// shrink and lets it grow by up to an eighth; the next is as fast on text and has one.
 const LEVELS: (u32, u32) = (2, 9);
-/// Blocks beyond one for each core: those that are read or written meanwhile.
+/// Blocks beyond one for each core: those that are read or written meanwhile. More are no faster.
 const WAITING: usize = 2;
 
 /// A package that may still be on its way.
@@ -245,19 +245,20 @@ impl Feed<'_> {
     /// The next block, which may be empty only if the package is.
     fn fill(&mut self, block: &mut Block) -> Result<(), WriteError> {
         let length = usize::try_from(self.next() - self.at).unwrap_or(BLOCK);
-        let Block { input, before, is_last, .. } = block;
-        input.clear();
-        input.extend_from_slice(&self.before);
-        *before = input.len();
-        input.resize(*before + length, 0);
-        self.package.read_exact(&mut input[*before..]).map_err(|error| match error.kind() {
+        let Block { input, before, end, is_last, .. } = block;
+        (*before, *end) = (self.before.len(), self.before.len() + length);
+        if input.len() < *end {
+            input.resize(*end, 0);
+        }
+        input[..*before].copy_from_slice(&self.before);
+        self.package.read_exact(&mut input[*before..*end]).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => WriteError::Length,
             _ => WriteError::Raw(error),
         })?;
         self.at = self.next();
         *is_last = self.at == self.bytes;
         self.before.clear();
-        self.before.extend_from_slice(&input[input.len().saturating_sub(WINDOW)..]);
+        self.before.extend_from_slice(&input[end.saturating_sub(WINDOW)..*end]);
         Ok(())
     }
 
@@ -285,9 +286,10 @@ impl Out<'_> {
 /// A piece of the package on its way through.
 #[derive(Debug, Default)]
 struct Block {
-    /// What stands before the block, as far as it matters, then the block.
+    /// What stands before the block, as far as it matters, then the block up to `end`.
     input: Vec<u8>,
     before: usize,
+    end: usize,
     is_last: bool,
     output: Vec<u8>,
     checksum: Hasher,
@@ -295,7 +297,7 @@ struct Block {
 
 impl Block {
     fn deflate(&mut self, level: u32) -> io::Result<()> {
-        let (before, mut bytes) = self.input.split_at(self.before);
+        let (before, mut bytes) = self.input[..self.end].split_at(self.before);
         self.checksum = Hasher::new();
         self.checksum.update(bytes);
         // Never one that was used before: what it still remembers would decide on matches.
