@@ -53,9 +53,10 @@ impl Vault {
         let target = self.resolve(&job.path)?;
         let raw = self.staged_path(job.id, StagedKind::Raw);
         let packed = self.staged_path(job.id, StagedKind::Zip);
-        let stored = match self.finish_ahead(job, &raw, &packed)? {
-            Some(stored) => Ok(stored),
-            None => self.write_packed(job, &raw, &packed),
+        let stored = match self.finish_ahead(job, &raw, &packed) {
+            Ok(None) => self.write_packed(job, &raw, &packed),
+            Ok(Some(stored)) => Ok(stored),
+            Err(error) => Err(error),
         };
         let mut stored = stored.inspect_err(|error| {
             // Gives the space back at once; the next call would discard it anyhow. After a failed
