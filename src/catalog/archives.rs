@@ -15,13 +15,15 @@ use crate::lifecycle::{
 };
 use crate::model::{ArchiveId, Name, Scope, SnapshotId, Timestamp};
 
+/// Applies a change and what follows from it for the archive's scope; the answer is where the
+/// archive stands now. It becomes the first of `archives`.
 pub(super) async fn apply_change(
     db: &mut SqliteConnection,
     change: Change,
     at: Timestamp,
     journal: &mut Vec<Line>,
     archives: &mut Vec<Archive>,
-) -> Result<(), CatalogError> {
+) -> Result<StateWord, CatalogError> {
     let changed = apply(db, &change.archive, &change.event, at, journal).await?;
     let (generation, scope) = match change.sequel {
         Sequel::None => (None, changed.scope.clone()),
@@ -54,8 +56,9 @@ pub(super) async fn apply_change(
         };
         archives.push(open_archive(db, &replacement, at, journal).await?);
     }
+    let word = changed.state.word();
     archives.insert(0, changed);
-    Ok(())
+    Ok(word)
 }
 
 /// Changes an archive's state: the only place where that happens.
@@ -67,18 +70,6 @@ pub(super) async fn apply(
     journal: &mut Vec<Line>,
 ) -> Result<Archive, CatalogError> {
     let id = seen.id;
-    if let Event::JobSucceeded { package } = event {
-        let claimant: Option<i64> = sqlx::query_scalar(sql::SELECT_CLAIMANT)
-            .bind(seen.instance.as_str())
-            .bind(package.as_str())
-            .bind(id.0)
-            .fetch_optional(&mut *db)
-            .await
-            .map_err(failed)?;
-        if let Some(by) = claimant {
-            return Err(CatalogError::PackageClaimed { by: ArchiveId(by) });
-        }
-    }
     if matches!(event, Event::DeletionDecided { .. } | Event::DeletionStarted) {
         // Whoever decided may have read before the pin was there.
         refuse_if_held(db, seen.snapshot, at).await?;
@@ -88,12 +79,12 @@ pub(super) async fn apply(
         }
     }
     let next = seen.apply(event, at).map_err(|source| CatalogError::Illegal { id, source })?;
-    update_archive(db, seen.revision, &next).await?;
     let line = Line::of_archive(&next, Some(seen.state.word()), event, at);
-    if line.is_failure() {
+    let fails = line.is_failure();
+    update_archive(db, seen.revision, &next, line, journal).await?;
+    if fails {
         record_failure(db, &next.instance, &next.export, at, next.last_error.as_deref()).await?;
     }
-    write_event(db, line, journal).await?;
     if let Event::DeletionDecided { purge_at, .. } = event {
         let (id, expected_delete_at) = (next.snapshot, Some(*purge_at));
         note_verdict(db, &VerdictNote { id, kept_because: None, expected_delete_at }).await?;
@@ -110,10 +101,13 @@ fn by_policy(state: &State, event: &Event) -> bool {
     }
 }
 
+/// Writes an archive as it is now, and the line that says why.
 async fn update_archive(
     db: &mut SqliteConnection,
     seen_revision: i64,
     next: &Archive,
+    line: Line,
+    journal: &mut Vec<Line>,
 ) -> Result<(), CatalogError> {
     let columns = StateColumns::of(next);
     let milestones = next.milestones;
@@ -121,7 +115,7 @@ async fn update_archive(
     let bytes = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let stored = columns.file.as_ref().map(|file| file.content);
     let (reason, policy) = columns.deletion.map_or((None, None), |d| (Some(d.reason), d.policy));
-    let result = sqlx::query(sql::UPDATE_ARCHIVE)
+    let query = sqlx::query(sql::UPDATE_ARCHIVE)
         .bind(next.id.0)
         .bind(seen_revision)
         .bind(next.revision)
@@ -154,11 +148,54 @@ async fn update_archive(
         .bind(millis(next.busy_since))
         .bind(columns.content_sha256.map(|digest| digest.0.to_vec()))
         .bind(columns.original.map(|id| id.0))
-        .bind(millis(milestones.acknowledged_at))
-        .execute(&mut *db)
+        .bind(millis(milestones.acknowledged_at));
+    match with_line(query, &line).execute(&mut *db).await {
+        // One row of the archive, one of the event.
+        Ok(result) if result.rows_affected() == 2 => {
+            journal.push(line);
+            Ok(())
+        }
+        Ok(_) => Err(CatalogError::Stale(next.id)),
+        Err(error) => Err(match failed(error) {
+            CatalogError::Constraint(error) => refused(db, next, error).await?,
+            error => error,
+        }),
+    }
+}
+
+/// Says of a change that the schema refuses what is wrong with it. Where a package is claimed by
+/// another archive, that is the only thing that a well-behaved program can come to.
+async fn refused(
+    db: &mut SqliteConnection,
+    next: &Archive,
+    error: sqlx::Error,
+) -> Result<CatalogError, CatalogError> {
+    let State::Ready(offer) = &next.state else { return Ok(CatalogError::Constraint(error)) };
+    let claimant: Option<i64> = sqlx::query_scalar(sql::SELECT_CLAIMANT)
+        .bind(next.instance.as_str())
+        .bind(offer.package.as_str())
+        .bind(next.id.0)
+        .fetch_optional(&mut *db)
         .await
         .map_err(failed)?;
-    if result.rows_affected() == 1 { Ok(()) } else { Err(CatalogError::Stale(next.id)) }
+    Ok(claimant.map_or(CatalogError::Constraint(error), |by| CatalogError::PackageClaimed {
+        by: ArchiveId(by),
+    }))
+}
+
+/// A statement of a database, with what stands for its question marks.
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Binds the columns of `internal_event`, in the order of [`sql::INSERT_EVENT`].
+fn with_line<'q>(query: Statement<'q>, line: &Line) -> Statement<'q> {
+    query
+        .bind(line.at.as_millis())
+        .bind(line.archive.map(|id| id.0))
+        .bind(line.snapshot.map(|id| id.0))
+        .bind(line.event.clone())
+        .bind(line.from_state)
+        .bind(line.to_state)
+        .bind(line.detail.to_string())
 }
 
 pub(super) struct NewArchive<'a> {
@@ -283,17 +320,8 @@ pub(super) async fn write_event(
     line: Line,
     journal: &mut Vec<Line>,
 ) -> Result<(), CatalogError> {
-    sqlx::query(sql::INSERT_EVENT)
-        .bind(line.at.as_millis())
-        .bind(line.archive.map(|id| id.0))
-        .bind(line.snapshot.map(|id| id.0))
-        .bind(line.event.clone())
-        .bind(line.from_state)
-        .bind(line.to_state)
-        .bind(line.detail.to_string())
-        .execute(&mut *db)
-        .await
-        .map_err(failed)?;
+    let query = with_line(sqlx::query(sql::INSERT_EVENT), &line);
+    query.execute(&mut *db).await.map_err(failed)?;
     journal.push(line);
     Ok(())
 }

@@ -39,7 +39,7 @@ mod writer;
 pub use copy::{Copied, check_copy};
 pub use error::CatalogError;
 pub use pins::{Pin, Unpin};
-pub use read::ViewRows;
+pub use read::{RECENT, ViewRows};
 pub use rebuild::{RebuiltArchive, RebuiltSnapshot};
 pub use record::{
     Adopted, Adoption, Change, ExportRecord, ExportState, NewSnapshot, Opened, Origin, Planning,
@@ -304,9 +304,10 @@ impl Catalog {
         read::snapshots_of(&mut *self.reader.lock().await, instance, export, now).await
     }
 
-    /// Size of the largest of an instance's last hundred packages, in bytes.
-    pub async fn largest_recent(&self, instance: &Name) -> Result<u64, CatalogError> {
-        read::largest_recent(&mut *self.reader.lock().await, instance).await
+    /// Sizes of an instance's last packages, in bytes, in the order in which they came; not more
+    /// than [`RECENT`].
+    pub async fn recent_sizes(&self, instance: &Name) -> Result<Vec<u64>, CatalogError> {
+        read::recent_sizes(&mut *self.reader.lock().await, instance).await
     }
 
     /// Another archive that has, or had, this package (contract U17).

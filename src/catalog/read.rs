@@ -12,6 +12,9 @@ use super::{row, sql};
 use crate::lifecycle::Archive;
 use crate::model::{ArchiveId, Name, PackageId, SnapshotId, Timestamp};
 
+/// So many packages of an instance count as its last ones.
+pub const RECENT: u32 = 100;
+
 pub(super) fn get<'r, T>(row: &'r SqliteRow, column: &str) -> Result<T, CatalogError>
 where
     T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
@@ -178,16 +181,17 @@ pub(super) async fn snapshots_of(
         .collect()
 }
 
-pub(super) async fn largest_recent(
+pub(super) async fn recent_sizes(
     db: &mut SqliteConnection,
     instance: &Name,
-) -> Result<u64, CatalogError> {
-    let largest: i64 = sqlx::query_scalar(sql::LARGEST_RECENT_PACKAGE)
+) -> Result<Vec<u64>, CatalogError> {
+    let sizes: Vec<i64> = sqlx::query_scalar(sql::SELECT_RECENT_SIZES)
         .bind(instance.as_str())
-        .fetch_one(db)
+        .bind(i64::from(RECENT))
+        .fetch_all(db)
         .await
         .map_err(CatalogError::Read)?;
-    Ok(u64::try_from(largest).unwrap_or(0))
+    Ok(sizes.into_iter().rev().map(|bytes| u64::try_from(bytes).unwrap_or(0)).collect())
 }
 
 /// Another archive that has, or had, this package.

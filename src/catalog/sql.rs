@@ -66,6 +66,7 @@ INSERT INTO internal_archive (
     downloads, at_rest, scheduled_at_ms, not_before_ms, state)
 VALUES (?10, ?1, ?2, ?3, ?4, ?5, ?6, ?7, 0, 0, 0, 0, ?8, ?9, 'scheduled')";
 
+/// A change and its event: one way to the thread of the database instead of two.
 pub(super) const UPDATE_ARCHIVE: &str = "\
 UPDATE internal_archive SET
     revision = ?3, attempts = ?4, downloads = ?5, at_rest = ?6, not_before_ms = ?7, state = ?8,
@@ -75,7 +76,9 @@ UPDATE internal_archive SET
     downloaded_at_ms = ?23, stored_at_ms = ?24, verified_at_ms = ?25, deleted_at_ms = ?26,
     last_error = ?27, unknown_polls = ?28, inode = ?29, busy_since_ms = ?30,
     content_sha256 = ?31, original = ?32, acknowledged_at_ms = ?33
-WHERE id = ?1 AND revision = ?2";
+WHERE id = ?1 AND revision = ?2;
+INSERT INTO internal_event (at_ms, archive_id, snapshot_id, event, from_state, to_state, detail)
+VALUES (?34, ?35, ?36, ?37, ?38, ?39, ?40)";
 
 pub(super) const SELECT_CLAIMANT: &str = "\
 SELECT id FROM internal_archive
@@ -260,10 +263,9 @@ pub(super) const UPSERT_META: &str = "\
 INSERT INTO internal_meta (key, value) VALUES (?, ?)
 ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
-pub(super) const LARGEST_RECENT_PACKAGE: &str = "\
-SELECT coalesce(max(raw_bytes), 0) FROM (
-    SELECT raw_bytes FROM internal_archive
-    WHERE instance = ? AND raw_bytes IS NOT NULL ORDER BY id DESC LIMIT 100)";
+pub(super) const SELECT_RECENT_SIZES: &str = "\
+SELECT raw_bytes FROM internal_archive
+WHERE instance = ? AND raw_bytes IS NOT NULL ORDER BY id DESC LIMIT ?";
 
 /// A loss is settled when what replaces it, or replaces that, was stored, or when somebody saw it.
 /// The joins are in this order because there are few losses and many archives.

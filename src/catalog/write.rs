@@ -13,13 +13,13 @@ use super::journal::Line;
 use super::operation::{Operation, Outcome};
 use super::pins;
 use super::rebuild;
-use super::record::{Adopted, Adoption, NewSnapshot, Origin};
+use super::record::{Adopted, Adoption, Change, NewSnapshot, Origin};
 use super::row;
 use super::runs;
 use super::shares::Shares;
 use super::sql;
-use crate::lifecycle::{Event, StateWord};
-use crate::model::{Name, SnapshotId, Timestamp};
+use crate::lifecycle::{Archive, Event, StateWord, may_change_summary};
+use crate::model::{Name, Timestamp};
 
 pub(super) async fn perform(
     db: &mut SqliteConnection,
@@ -28,21 +28,7 @@ pub(super) async fn perform(
     journal: &mut Vec<Line>,
 ) -> Result<Outcome, CatalogError> {
     match operation {
-        Operation::Commit(changes) => {
-            let mut archives = Vec::with_capacity(changes.len());
-            let mut snapshots: BTreeSet<SnapshotId> =
-                changes.iter().map(|change| change.archive.snapshot).collect();
-            let shares = Shares::before(db, &changes).await?;
-            for change in changes {
-                apply_change(db, change, at, journal, &mut archives).await?;
-            }
-            shares.hand_on(db, at, journal, &mut archives, &mut snapshots).await?;
-            // Only once all is done: what a snapshot is in between happened to nobody.
-            for snapshot in snapshots {
-                refresh_snapshot(db, snapshot, at, journal).await?;
-            }
-            Ok(Outcome::Archives(archives))
-        }
+        Operation::Commit(changes) => commit(db, changes, at, journal).await.map(Outcome::Archives),
         Operation::OpenSnapshot(new) => {
             runs::open(db, &new, at, journal).await.map(Outcome::Opened)
         }
@@ -95,6 +81,30 @@ pub(super) async fn perform(
         }
         Operation::DataVersion => data_version(db).await.map(Outcome::DataVersion),
     }
+}
+
+async fn commit(
+    db: &mut SqliteConnection,
+    changes: Vec<Change>,
+    at: Timestamp,
+    journal: &mut Vec<Line>,
+) -> Result<Vec<Archive>, CatalogError> {
+    let mut archives = Vec::with_capacity(changes.len());
+    let mut snapshots = BTreeSet::new();
+    let shares = Shares::before(db, &changes).await?;
+    for change in changes {
+        let (from, snapshot) = (change.archive.state.word(), change.archive.snapshot);
+        let to = apply_change(db, change, at, journal, &mut archives).await?;
+        if may_change_summary(from, to) {
+            snapshots.insert(snapshot);
+        }
+    }
+    shares.hand_on(db, at, journal, &mut archives, &mut snapshots).await?;
+    // Only once all is done: what a snapshot is in between happened to nobody.
+    for snapshot in snapshots {
+        refresh_snapshot(db, snapshot, at, journal).await?;
+    }
+    Ok(archives)
 }
 
 pub(super) async fn data_version(db: &mut SqliteConnection) -> Result<i64, CatalogError> {

@@ -25,6 +25,8 @@ use crate::model::Timestamp;
 
 /// Operations in one transaction, at most.
 const GROUP: usize = 256;
+/// Times that others get the processor before a transaction begins.
+const YIELDS: u32 = 3;
 /// Tries without a rest, as long as each has found some room.
 const AT_ONCE: u32 = 4;
 /// Before another try, when there was no lock or no room.
@@ -140,17 +142,28 @@ pub(super) async fn serve(
 ) -> Result<(), CatalogError> {
     while let Some(first) = requests.recv().await {
         let mut group = vec![first];
-        while group.len() < GROUP
-            && let Ok(next) = requests.try_recv()
-        {
-            group.push(next);
-        }
+        gather(&mut requests, &mut group).await;
         // Only the daemon waits, and only as long as somebody waits with it.
         let is_daemon = writer.access == Access::Owner;
         let patient = || is_daemon && !requests.is_closed();
         commit_group(&mut writer, group, patient).await;
     }
     writer.finish().await
+}
+
+/// Takes what waits, and what those add who are about to: they get the processor first, as long as
+/// something comes of it. Nobody waits for time to pass.
+async fn gather(requests: &mut mpsc::Receiver<Request>, group: &mut Vec<Request>) {
+    let mut vain = 0;
+    while group.len() < GROUP && vain < YIELDS {
+        if let Ok(next) = requests.try_recv() {
+            group.push(next);
+            vain = 0;
+        } else {
+            vain += 1;
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 /// Runs a group in one transaction and answers every caller. An operation that is refused leaves no
@@ -232,13 +245,50 @@ async fn transact(
     work: &[(Operation, Timestamp)],
     journal: &mut Vec<Line>,
 ) -> Result<Outcomes, Arc<sqlx::Error>> {
-    let mut outcomes = Vec::with_capacity(work.len());
     if work.iter().all(|(operation, _)| matches!(operation, Operation::DataVersion)) {
+        let mut outcomes = Vec::with_capacity(work.len());
         for _ in work {
             outcomes.push(write::data_version(connection).await.map(Outcome::DataVersion));
         }
         return Ok(outcomes);
     }
+    if let Some(outcomes) = transact_trusting(connection, work, journal).await? {
+        return Ok(outcomes);
+    }
+    journal.clear();
+    transact_guarded(connection, work, journal).await
+}
+
+/// A group in which nothing is refused, as almost none is: without the two statements more that
+/// could take back one operation alone. `None`: one was refused, and nothing of the group was done.
+async fn transact_trusting(
+    connection: &mut SqliteConnection,
+    work: &[(Operation, Timestamp)],
+    journal: &mut Vec<Line>,
+) -> Result<Option<Outcomes>, Arc<sqlx::Error>> {
+    let mut outcomes = Vec::with_capacity(work.len());
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for (operation, at) in work {
+        match write::perform(&mut transaction, operation.clone(), *at, journal).await {
+            Err(CatalogError::Write(error)) => return Err(error),
+            Err(_) => {
+                transaction.rollback().await?;
+                return Ok(None);
+            }
+            outcome => outcomes.push(outcome),
+        }
+    }
+    transaction.commit().await?;
+    Ok(Some(outcomes))
+}
+
+/// A group in which what is refused leaves no trace and disturbs nothing else.
+async fn transact_guarded(
+    connection: &mut SqliteConnection,
+    work: &[(Operation, Timestamp)],
+    journal: &mut Vec<Line>,
+) -> Result<Outcomes, Arc<sqlx::Error>> {
+    let mut outcomes = Vec::with_capacity(work.len());
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for (operation, at) in work {
         let mark = journal.len();

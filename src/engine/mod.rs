@@ -26,6 +26,7 @@ mod owner;
 mod packing;
 mod planning;
 mod rebuild;
+mod recent;
 mod reconcile;
 mod recovery;
 mod removal;
@@ -38,6 +39,7 @@ mod starting;
 mod step;
 mod sweep;
 mod task;
+mod transfer;
 mod upkeep;
 
 pub use assignment::Assignment;

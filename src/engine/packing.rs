@@ -11,9 +11,9 @@ use super::failure::{EngineError, of_vault};
 use super::keeper::Keeper;
 use super::shell::{Changed, Shell};
 use crate::catalog::{CatalogError, Change};
-use crate::lifecycle::{Archive, Effect, Event, Holding, State};
-use crate::model::{Content, Format, Sha256Digest, story};
-use crate::vault::{CheckError, Manifest, PackJob, Shared, Vault, VaultError};
+use crate::lifecycle::{Archive, Effect, Event, Holding, Offer, State};
+use crate::model::{Content, Format, Sha256Digest, Timestamp, story};
+use crate::vault::{CheckError, Manifest, PackJob, Sealed, Shared, Vault, VaultError};
 
 /// Files of earlier packages that are tried: the next one is there when the first turns out to be
 /// damaged, or is on its way to the trash at this moment.
@@ -53,6 +53,53 @@ pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
         of_vault(error, Effect::NotDone)?;
     }
     Ok(changed)
+}
+
+/// Stores a package that was sealed as it came, and records with it that it came: one commit. One
+/// that contains what an earlier one contains, or that cannot be stored now, is stored by the step
+/// that does so for the others.
+///
+/// Killed before the commit: the sealed package is adopted where it lies, in staging or in the
+/// vault.
+pub(super) async fn store_sealed(
+    shell: &Arc<Shell>,
+    archive: &Archive,
+    finished: Event,
+    sealed: Sealed,
+) -> Changed {
+    // The manifest says so, too.
+    let now = sealed.downloaded_at;
+    let Ok(downloaded) = archive.apply(&finished, now) else {
+        return shell.record(archive, finished).await;
+    };
+    let content_sha256 = sealed.content_sha256;
+    if let Some(digest) = content_sha256 {
+        let part = (&archive.instance, &archive.export, archive.part);
+        if shell.catalog.alike(part, digest).await?.is_some() {
+            return shell.record(archive, finished).await;
+        }
+    }
+    let (id, file) = (archive.id, sealed.file);
+    match shell.blocking(move |vault| vault.store_sealed(id, &file)).await {
+        Ok(file) => {
+            let came = Change::new(archive.clone(), finished);
+            let stored = Change::new(downloaded, Event::FileStored { file, content_sha256 });
+            match shell.catalog.commit_all(vec![came, stored], now).await {
+                // As it is after the first change it is nobody's business any more.
+                Ok(mut archives) => {
+                    archives.truncate(1);
+                    Ok(archives)
+                }
+                Err(error) if error.is_fatal() => Err(error.into()),
+                Err(error) => shell.refused(archive, &error).await,
+            }
+        }
+        Err(error) => {
+            // The next step tries it again, and says how that goes.
+            of_vault(error, Effect::NotDone)?;
+            shell.record(archive, finished).await
+        }
+    }
 }
 
 /// Shares the file of an earlier package of this part that contains the same. `None`: there is
@@ -126,17 +173,34 @@ async fn record(
     }
 }
 
+fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
+    let State::Downloaded { offer, raw, format } = &archive.state else { return None };
+    let downloaded_at = archive.milestones.downloaded_at.unwrap_or(archive.scheduled_at);
+    Some(job(shell, archive, offer, parts, downloaded_at).of(*raw, *format))
+}
+
+/// How the package of an archive that is being downloaded will be packed; what it contains is
+/// filled in once it has come.
+pub(super) fn job_to_come(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
+    let State::Downloading(offer) = &archive.state else { return None };
+    Some(job(shell, archive, offer, parts, shell.clock.now()))
+}
+
 /// As much of it as can be known while a package of so many bytes is on its way, should it turn out
 /// to be JSON.
 pub(super) fn draft(shell: &Shell, archive: &Archive, parts: u32, bytes: u64) -> Option<PackJob> {
-    let State::Downloading(offer) = &archive.state else { return None };
     let raw = Content { bytes, sha256: Sha256Digest([0; 32]) };
-    let state = State::Downloaded { offer: offer.clone(), raw, format: Format::Json };
-    pack_job(shell, &Archive { state, ..archive.clone() }, parts)
+    Some(job_to_come(shell, archive, parts)?.of(raw, Format::Json))
 }
 
-fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
-    let State::Downloaded { offer, raw, format } = &archive.state else { return None };
+fn job(
+    shell: &Shell,
+    archive: &Archive,
+    offer: &Offer,
+    parts: u32,
+    downloaded_at: Timestamp,
+) -> PackJob {
+    let nothing = Content { bytes: 0, sha256: Sha256Digest([0; 32]) };
     let manifest = Manifest {
         schema_version: Manifest::SCHEMA_VERSION,
         app: Manifest::APP.to_owned(),
@@ -151,25 +215,13 @@ fn pack_job(shell: &Shell, archive: &Archive, parts: u32) -> Option<PackJob> {
         package_id: offer.package.clone(),
         scheduled_at: archive.scheduled_at,
         ready_at: archive.milestones.ready_at,
-        downloaded_at: archive.milestones.downloaded_at.unwrap_or(archive.scheduled_at),
-        raw_bytes: raw.bytes,
-        raw_sha256: raw.sha256,
-        format: *format,
-        entry: format.entry_name().to_owned(),
+        downloaded_at,
+        raw_bytes: nothing.bytes,
+        raw_sha256: nothing.sha256,
+        format: Format::Other,
+        entry: Format::Other.entry_name().to_owned(),
     };
-    let path = Vault::relative_path(
-        &archive.instance,
-        &archive.export,
-        archive.scheduled_at,
-        archive.snapshot,
-        archive.part,
-    );
-    Some(PackJob {
-        id: archive.id,
-        raw: *raw,
-        format: *format,
-        path,
-        manifest,
-        options: shell.pack,
-    })
+    let path = manifest.place();
+    let (id, options) = (archive.id, shell.pack);
+    PackJob { id, raw: nothing, format: Format::Other, path, manifest, options }
 }

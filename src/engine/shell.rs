@@ -12,6 +12,7 @@ use super::accounts::Accounts;
 use super::breaker::Breakers;
 use super::clockwatch;
 use super::failure::EngineError;
+use super::recent::Recent;
 use crate::catalog::{Catalog, CatalogError, Change, Sequel};
 use crate::clock::Clock;
 use crate::lifecycle::{
@@ -55,6 +56,7 @@ pub struct Shell {
 pub struct Health {
     breakers: Mutex<Breakers>,
     accounts: Mutex<Accounts>,
+    recent: Mutex<Recent>,
 }
 
 /// The archives that a step has changed or opened, as they are now.
@@ -70,6 +72,11 @@ impl Shell {
     /// Never held across an await.
     pub(super) fn accounts(&self) -> MutexGuard<'_, Accounts> {
         self.health.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Never held across an await.
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.health.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of what the result of a call says about its instance and its account.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::coverage;
 use super::failure::EngineError;
 use super::shell::{Changed, Shell};
+use crate::catalog::{CatalogError, Change};
 use crate::lifecycle::{
     Archive, Effect, Event, Failure, FailureCause, FailureClass, LossCause, State, Step,
 };
@@ -128,11 +129,14 @@ async fn offer(shell: &Arc<Shell>, archive: &Archive, event: Event) -> Changed {
         return shell.record(archive, event).await;
     };
     let package = package.clone();
-    match shell.catalog.claimant(&archive.instance, &package, archive.id).await? {
-        Some(claimed_by) => {
+    let change = Change::new(archive.clone(), event);
+    match shell.catalog.commit_all(vec![change], shell.clock.now()).await {
+        Ok(archives) => Ok(archives),
+        Err(CatalogError::PackageClaimed { by: claimed_by }) => {
             shell.record(archive, Event::PackageDuplicate { package, claimed_by }).await
         }
-        None => shell.record(archive, event).await,
+        Err(error) if error.is_fatal() => Err(error.into()),
+        Err(error) => shell.refused(archive, &error).await,
     }
 }
 

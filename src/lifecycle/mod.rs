@@ -31,7 +31,9 @@ pub use retry::{
     Pace, Present, after_failure, backoff, credible_due, planning_retry, poll_delay,
     replacement_generation, replacement_pause,
 };
-pub use snapshot::{Part, SnapshotEvent, SnapshotState, SnapshotSummary, summarize};
+pub use snapshot::{
+    Part, SnapshotEvent, SnapshotState, SnapshotSummary, may_change_summary, summarize,
+};
 pub use state::{Deletion, FailureCause, Found, Holding, LossCause, Offer, State, StateWord};
 pub use step::{Step, is_at_rest, next_step};
 pub use transition::{Evidence, IllegalTransition, on_restart, transition};

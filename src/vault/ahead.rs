@@ -20,6 +20,7 @@ use std::time::Duration;
 use super::container::{Layout, Out, WriteError, choose};
 use super::crew::cores;
 use super::deflate::{BLOCK, Gate};
+use super::disk::DiskFile;
 use super::following::{Followed, Progress, follow};
 use super::frame::Sealed;
 use super::pack::open_raw;
@@ -61,7 +62,7 @@ enum Coming {
 
 /// A zip without its frame, in staging.
 struct Made {
-    out: Out,
+    out: Out<Box<dyn DiskFile>>,
     followed: Followed,
     /// How long a manifest there is room for, in bytes.
     manifest: usize,
@@ -207,8 +208,7 @@ impl Vault {
         packed: &Path,
     ) -> Result<Option<StoredFile>, VaultError> {
         let Some(made) = self.made_ahead(job.id) else { return Ok(None) };
-        let json = |source| VaultError::Manifest { path: job.path.clone(), source };
-        let manifest = job.manifest.to_json().map_err(json)?;
+        let manifest = job.manifest_bytes()?;
         let mut package = open_raw(raw, job.raw)?;
         let method =
             choose(&mut package, job.raw.bytes, job.options).map_err(io_error("read", raw))?;
@@ -275,7 +275,12 @@ impl Vault {
         })
     }
 
-    fn write_ahead(&self, draft: &PackJob, part: &Part<'_>, mut out: Out) -> io::Result<Made> {
+    fn write_ahead(
+        &self,
+        draft: &PackJob,
+        part: &Part<'_>,
+        mut out: Out<Box<dyn DiskFile>>,
+    ) -> io::Result<Made> {
         let manifest = draft.manifest.to_json()?;
         let layout = Layout::of(draft, &manifest, Method::Deflate);
         let front = layout.frame().front(Sealed::default());

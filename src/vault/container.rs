@@ -4,6 +4,7 @@
 //! not grow with the package. This module must never put anything of the moment or the machine into
 //! the zip. It knows no paths; a crash leaves half a file in staging.
 
+use std::cell::Cell;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::Compression;
@@ -12,7 +13,6 @@ use zip::DateTime;
 
 use super::PackJob;
 use super::deflate::{Open, Stock};
-use super::disk::DiskFile;
 use super::frame::{Frame, Sealed, needs_zip64};
 use super::meter::BUFFER;
 use crate::model::{Method, Timestamp};
@@ -57,14 +57,24 @@ fn shrinks(package: &mut (impl Read + Seek), bytes: u64, level: u32) -> io::Resu
     let (count, length) = if bytes <= count * SAMPLE { (1, bytes) } else { (count, SAMPLE) };
     let level = Compression::new(level.clamp(SAMPLE_LEVELS.0, SAMPLE_LEVELS.1));
     let (mut read, mut shrunk) = (0, 0);
-    let mut encoder = DeflateEncoder::new(Count(0), level);
+    let mut encoder = match SAMPLER.take() {
+        Some((of, encoder)) if of == level => encoder,
+        _ => DeflateEncoder::new(Count(0), level),
+    };
     for number in 0..count {
         let offset = (bytes - length) * (2 * number + 1) / (2 * count);
         package.seek(SeekFrom::Start(offset))?;
         read += io::copy(&mut Read::take(&mut *package, length), &mut encoder)?;
         shrunk += encoder.reset(Count(0))?.0;
     }
+    SAMPLER.set(Some((level, encoder)));
     Ok(shrunk * 100 < read * WORTHWHILE_PERCENT)
+}
+
+thread_local! {
+    /// The last encoder that took samples here: to make one costs more than what it does for a
+    /// short package.
+    static SAMPLER: Cell<Option<(Compression, DeflateEncoder<Count>)>> = const { Cell::new(None) };
 }
 
 /// Counts and forgets.
@@ -129,12 +139,12 @@ impl<'a> Layout<'a> {
     }
 
     /// Writes all of it; what is returned still has to be synced.
-    pub(super) fn write(
+    pub(super) fn write<W: Write + Seek>(
         &self,
         stock: &Stock,
         package: &mut dyn Read,
-        file: Box<dyn DiskFile>,
-    ) -> Result<Box<dyn DiskFile>, WriteError> {
+        file: W,
+    ) -> Result<W, WriteError> {
         let front = self.frame().front(Sealed::default());
         let mut out = Out::new(file);
         out.put(&front).map_err(WriteError::Zip)?;
@@ -155,11 +165,11 @@ impl<'a> Layout<'a> {
     }
 
     /// Copies or deflates the package, and says what its checksum is.
-    fn copy(
+    fn copy<W: Write + Seek>(
         &self,
         stock: &Stock,
         package: &mut dyn Read,
-        out: &mut Out,
+        out: &mut Out<W>,
     ) -> Result<u32, WriteError> {
         match self.method {
             Method::Store => store(package, self.bytes, out),
@@ -170,7 +180,11 @@ impl<'a> Layout<'a> {
     }
 }
 
-fn store(package: &mut dyn Read, bytes: u64, out: &mut Out) -> Result<u32, WriteError> {
+fn store<W: Write + Seek>(
+    package: &mut dyn Read,
+    bytes: u64,
+    out: &mut Out<W>,
+) -> Result<u32, WriteError> {
     let mut checksum = crc32fast::Hasher::new();
     let mut left = bytes;
     let length = usize::try_from(left).unwrap_or(usize::MAX).saturating_add(1).min(BUFFER);
@@ -188,15 +202,15 @@ fn store(package: &mut dyn Read, bytes: u64, out: &mut Out) -> Result<u32, Write
 }
 
 /// The zip on its way to the disk. One that fits into the buffer is written at once.
-pub(super) struct Out {
-    file: Box<dyn DiskFile>,
+pub(super) struct Out<W> {
+    file: W,
     /// What follows the bytes that are written.
     buffer: Vec<u8>,
     written: u64,
 }
 
-impl Out {
-    pub(super) fn new(file: Box<dyn DiskFile>) -> Self {
+impl<W: Write + Seek> Out<W> {
+    pub(super) const fn new(file: W) -> Self {
         Self { file, buffer: Vec::new(), written: 0 }
     }
 
@@ -230,11 +244,7 @@ impl Out {
     }
 
     /// Writes the rest, and the front in its place.
-    pub(super) fn seal(
-        mut self,
-        frame: &Frame<'_>,
-        sealed: Sealed,
-    ) -> io::Result<Box<dyn DiskFile>> {
+    pub(super) fn seal(mut self, frame: &Frame<'_>, sealed: Sealed) -> io::Result<W> {
         let front = frame.front(sealed);
         let at_once = self.written == 0 && self.buffer.len() >= front.len();
         if at_once {

@@ -19,6 +19,8 @@ pub(in crate::vault) enum Fault {
     Once,
     /// That one and all that follow, as if the process had died there.
     Dead,
+    /// None fails, but a bit of what that one writes is another.
+    Lie,
 }
 
 /// Records operations by paths relative to `root`; writes to one file in a row count as one line,
@@ -66,6 +68,15 @@ impl TestDisk {
 }
 
 impl State {
+    /// Whether the operation just now is the one that lies.
+    fn is_lying(&self) -> bool {
+        let number = self.done.load(Ordering::SeqCst);
+        self.fault
+            .lock()
+            .unwrap()
+            .is_some_and(|(at, fault)| fault == Fault::Lie && number == at + 1)
+    }
+
     fn step(&self, verb: &str, path: &Path) -> io::Result<()> {
         let path = path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         let line = format!("{verb} {}", if path.is_empty() { "." } else { &path });
@@ -94,6 +105,11 @@ impl Write for TestFile {
             // A full disk takes a part first.
             self.inner.write_all(&bytes[..bytes.len() / 2])?;
             return Err(error);
+        }
+        if self.state.is_lying() {
+            let mut other = bytes.to_vec();
+            other[bytes.len() / 2] ^= 1;
+            return self.inner.write(&other);
         }
         self.inner.write(bytes)
     }

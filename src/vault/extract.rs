@@ -5,7 +5,7 @@
 //! stands inside a zip. It only reads, so a crash means nothing here.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::read::{ArchiveOffset, Config, ZipReadOptions};
@@ -24,6 +24,10 @@ use crate::model::{Content, Format, Method, StoredFile};
 
 /// A manifest is well below a KiB; more than this is not read.
 const MAX_MANIFEST: u64 = 1 << 20;
+/// A file up to this length is read at once, in bytes.
+const SHORT: u64 = 1 << 20;
+/// The least that is read at once of a package, in bytes.
+const PIECE: usize = 32 << 10;
 
 impl Vault {
     /// Writes the package to `out`, byte for byte as ROMA sent it. `raw` is what was downloaded;
@@ -151,7 +155,7 @@ impl Source<'_> {
         let mut archive = open(self.path, whole)?;
         let manifest = manifest_of(&mut archive)?;
         let method = self.method(&mut archive)?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = self.buffer();
         let package = self.copy(&mut archive, out, &mut buffer)?;
         let whole = archive.into_inner().finish(&mut buffer)?;
         Ok(Reading { whole, package, manifest, method })
@@ -202,7 +206,7 @@ impl Source<'_> {
     /// is compared in either case.
     pub(super) fn unwrap(&self, raw: Content) -> Result<(File, u64), ReadError> {
         let mut archive = open(self.path, false)?;
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = self.buffer();
         let compare = |found: Content| {
             if found == raw {
                 return Ok(());
@@ -226,6 +230,11 @@ impl Source<'_> {
                 Ok((copy, 0))
             }
         }
+    }
+
+    /// No longer than is of use: a large one costs more than reading a short package.
+    fn buffer(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.limit).unwrap_or(BUFFER).clamp(PIECE, BUFFER)]
     }
 
     fn method(&self, archive: &mut ZipArchive<Hashed>) -> Result<Method, ReadError> {
@@ -282,8 +291,16 @@ fn strict() -> ZipReadOptions<'static> {
 
 fn open(path: &Path, whole: bool) -> Result<ZipArchive<Hashed>, ReadError> {
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
-    let file = Hashed { file: open_plain(path)?, at: 0, meter: whole.then(Meter::default) };
-    Ok(ZipArchive::with_config(config, file)?)
+    let mut file = open_plain(path)?;
+    let mut short = None;
+    let length = file.metadata()?.len();
+    if length <= SHORT {
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+        file.read_to_end(&mut bytes)?;
+        short = Some(Cursor::new(bytes));
+    }
+    let hashed = Hashed { file, short, at: 0, meter: whole.then(Meter::default) };
+    Ok(ZipArchive::with_config(config, hashed)?)
 }
 
 fn manifest_of(archive: &mut ZipArchive<Hashed>) -> Result<Vec<u8>, ReadError> {
@@ -301,6 +318,8 @@ fn manifest_of(archive: &mut ZipArchive<Hashed>) -> Result<Vec<u8>, ReadError> {
 /// reader comes by them in order but for the directory at the end, so nearly nothing is read twice.
 struct Hashed {
     file: File,
+    /// All of a short file: a zip reader jumps about in it several times for each entry.
+    short: Option<Cursor<Vec<u8>>>,
     at: u64,
     meter: Option<Meter>,
 }
@@ -319,7 +338,10 @@ impl Hashed {
 
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(buffer)?;
+        let count = match &mut self.short {
+            Some(bytes) => bytes.read(buffer)?,
+            None => self.file.read(buffer)?,
+        };
         let start = self.at;
         self.at += count as u64;
         if let Some(meter) = &mut self.meter
@@ -335,7 +357,10 @@ impl Read for Hashed {
 
 impl Seek for Hashed {
     fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.at = self.file.seek(position)?;
+        self.at = match &mut self.short {
+            Some(bytes) => bytes.seek(position)?,
+            None => self.file.seek(position)?,
+        };
         Ok(self.at)
     }
 }

@@ -120,7 +120,6 @@ impl Frame<'_> {
 
 /// Where the package begins in a file with such a front, final or holding a place. `None`: `bytes`
 /// are not the beginning of one, or do not reach as far.
-#[cfg_attr(not(test), expect(dead_code, reason = "what salvages a cut transfer will ask"))]
 pub(super) fn package_offset(bytes: &[u8]) -> Option<u64> {
     let (name, manifest) = parse_local(bytes)?;
     if name != Manifest::ENTRY.as_bytes() {

@@ -151,7 +151,7 @@ impl Vault {
                 LookError::Copy { bytes: raw.bytes, folder: std::env::temp_dir(), source }
             }
         })?;
-        let slice = Slice { file: opened, start, length: raw.bytes, at: 0 };
+        let slice = Slice::new(opened, start, raw.bytes);
         Inside::open(slice, file.format).map_err(|error| io_error("read", &path)(error).into())
     }
 }
@@ -305,7 +305,7 @@ fn broken(error: io::Error) -> EntryError {
 
 /// A part of a file, read as if it were one.
 #[derive(Debug)]
-struct Slice {
+pub(super) struct Slice {
     file: File,
     start: u64,
     length: u64,
@@ -313,6 +313,10 @@ struct Slice {
 }
 
 impl Slice {
+    pub(super) const fn new(file: File, start: u64, length: u64) -> Self {
+        Self { file, start, length, at: 0 }
+    }
+
     /// The same part, at its beginning.
     fn again(&self) -> io::Result<Self> {
         Ok(Self { file: self.file.try_clone()?, at: 0, ..*self })

@@ -7,12 +7,12 @@
 //! so a crash means nothing here.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 use sha2::{Digest, Sha256};
 use zip::read::ZipReadOptions;
 
-use super::meter::{BUFFER, Meter};
+use super::meter::Meter;
 use super::staging::StagedKind;
 use super::whole::{open_strictly, unwrap_io};
 use super::{Vault, VaultError, io_error};
@@ -22,6 +22,8 @@ use crate::model::{ArchiveId, Content, Format, Sha256Digest};
 /// packages may be looked at together. This is enough for some 30,000 entries; ROMA exports at most
 /// 100 assets (contract 1).
 const MAX_DIRECTORY: u64 = 4 << 20;
+/// Entries are short, mostly: they are read in pieces of so many bytes.
+const PIECE: usize = 32 << 10;
 /// Begins what is hashed, so that no file can be made whose own SHA-256 is such a digest.
 const DOMAIN: &[u8] = b"roma-archived zip content 1\n";
 
@@ -46,15 +48,20 @@ impl Vault {
         let path = self.staged_path(id, StagedKind::Raw);
         let digest = File::open(&path).and_then(|file| content_of_zip(&file, max_inflated));
         match digest {
-            // Packing says what is wrong.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // If it is not sealed either, packing says what is wrong.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.content_of_sealed(id, max_inflated)
+            }
             digest => digest.map_err(io_error("read", &path)),
         }
     }
 }
 
 /// Fails only if the disk cannot be read.
-fn content_of_zip(file: &File, max_inflated: u64) -> io::Result<Option<Sha256Digest>> {
+pub(super) fn content_of_zip(
+    file: impl Read + Seek,
+    max_inflated: u64,
+) -> io::Result<Option<Sha256Digest>> {
     match digest_entries(file, max_inflated) {
         // Readers report broken content as errors too; only the disk's own count.
         Err(error) if error.raw_os_error().is_none() => Ok(None),
@@ -62,11 +69,11 @@ fn content_of_zip(file: &File, max_inflated: u64) -> io::Result<Option<Sha256Dig
     }
 }
 
-fn digest_entries(file: &File, max_inflated: u64) -> io::Result<Option<Sha256Digest>> {
+fn digest_entries(file: impl Read + Seek, max_inflated: u64) -> io::Result<Option<Sha256Digest>> {
     // It refuses two entries of one name, and entries that share bytes.
     let Some(mut archive) = open_strictly(file, MAX_DIRECTORY)? else { return Ok(None) };
     let mut entries = Vec::with_capacity(archive.len());
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = vec![0; PIECE];
     let mut left = max_inflated;
     for index in 0..archive.len() {
         let options = ZipReadOptions::new().enforce_header_consistency(true);

@@ -2,7 +2,8 @@
 //! knows; `reserve` keeps a little room back.
 //!
 //! A package comes in through a [`Receiver`], becomes durable as `staging/a34.raw`, is packed into
-//! a zip, read back, and appears in `vault/` by one rename. Any file there is therefore whole. This
+//! a zip, read back, and appears in `vault/` by one rename; one that is not to be packed is written
+//! as its zip at once (`sealing`, `framing`). Any file there is therefore whole. This
 //! module must never overwrite or throw away a file that may be the only copy of something, never
 //! make a path of anything but our own numbers and configured names, and never report as durable
 //! what was not synced. Every crash leaves either the state before or the state after an operation,
@@ -31,7 +32,9 @@ mod error;
 mod extract;
 mod following;
 mod frame;
+mod framing;
 mod inside;
+mod intake;
 mod lease;
 mod likeness;
 mod lock;
@@ -41,27 +44,32 @@ mod pack;
 mod place;
 mod removal;
 mod reserve;
+mod sealing;
 mod share;
 mod staging;
 mod survey;
+mod syncing;
 mod whole;
 
 pub use ahead::{Follower, PACKED_AHEAD_FROM};
 pub use damage::{CheckError, DamageReason, ExtractError};
 pub use disk::{Disk, DiskFile, OsDisk, SyncFileError};
 pub use error::VaultError;
+pub use framing::Framing;
 pub use inside::{EntryError, EntryKind, Inside, LookError, PackageEntry};
+pub use intake::{Chunk, spawn_receiver};
 pub use lease::Lease;
 pub use lock::{LockError, StateLock};
 pub use manifest::Manifest;
 pub use pack::PackJob;
 pub use place::Place;
+pub use sealing::{LONGEST_SEALED, Received, Sealed, Sealing};
 pub use share::Shared;
 pub use staging::{
-    Chunk, Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,
-    spawn_receiver,
+    Receiver, Staged, StagedEvidence, StagedFile, StagedKind, StagingContents, sniff,
 };
 pub use survey::Found;
+use syncing::Syncs;
 
 /// The folders of one state directory. Cheap to clone; all clones share what they know.
 #[derive(Clone, Debug)]
@@ -85,6 +93,7 @@ struct Inner {
     /// What packing and reading back may use of the machine, all together.
     stock: deflate::Stock,
     ahead: ahead::AheadOfAll,
+    syncs: Syncs,
 }
 
 impl Vault {
@@ -100,6 +109,7 @@ impl Vault {
             unlinking: Mutex::default(),
             stock: deflate::Stock::new(),
             ahead: ahead::AheadOfAll::default(),
+            syncs: Syncs::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -260,7 +270,7 @@ impl Vault {
 
     fn sync_dir(&self, folder: &Path) -> Result<(), VaultError> {
         let failed = |source| VaultError::SyncFailed { path: folder.to_owned(), source };
-        self.inner.disk.sync_dir(folder).map_err(failed)
+        self.inner.syncs.share(folder, || self.inner.disk.sync_dir(folder)).map_err(failed)
     }
 
     fn remove_if_there(&self, path: &Path) -> Result<(), VaultError> {

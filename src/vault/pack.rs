@@ -15,7 +15,7 @@ use super::container::{Layout, WriteError, choose};
 use super::meter::measure;
 use super::staging::StagedKind;
 use super::{CheckError, DamageReason, Manifest, Vault, VaultError, examine, io_error};
-use crate::model::{ArchiveId, Content, Format, StoredFile};
+use crate::model::{ArchiveId, Content, Format, StoredFile, Timestamp};
 use crate::settings::Pack;
 
 /// One package to be packed.
@@ -35,9 +35,34 @@ pub struct PackJob {
     pub options: Pack,
 }
 
+impl PackJob {
+    /// The same for a package that has come by now.
+    #[must_use]
+    pub fn of(mut self, raw: Content, format: Format) -> Self {
+        (self.raw, self.format) = (raw, format);
+        self.manifest.raw_bytes = raw.bytes;
+        self.manifest.raw_sha256 = raw.sha256;
+        self.manifest.format = format;
+        format.entry_name().clone_into(&mut self.manifest.entry);
+        self
+    }
+
+    /// The same for a package that came at this moment.
+    pub(super) const fn downloaded_at(mut self, at: Timestamp) -> Self {
+        self.manifest.downloaded_at = at;
+        self
+    }
+
+    pub(super) fn manifest_bytes(&self) -> Result<Vec<u8>, VaultError> {
+        let json = |source| VaultError::Manifest { path: self.path.clone(), source };
+        self.manifest.to_json().map_err(json)
+    }
+}
+
 impl Vault {
     /// Packs `staging/a34.raw` into the vault, durable on return. The `.raw` stays until the caller
-    /// has recorded the stored file and calls [`Vault::discard_staged`].
+    /// has recorded the stored file and calls [`Vault::discard_staged`]. A sealed package is read
+    /// to its end and gets its name; there is no `.raw` of it.
     ///
     /// Time goes into deflating (or, when storing, the checksum), then into fsync, then into
     /// reading back: two digests, and inflating. The package is not hashed while it is packed,
@@ -52,22 +77,28 @@ impl Vault {
         }
         let target = self.resolve(&job.path)?;
         let raw = self.staged_path(job.id, StagedKind::Raw);
+        if examine(&raw)?.is_none()
+            && let Some((manifest, file)) = self.sealed(job.id)?
+        {
+            if manifest.raw() != job.raw || file.path != job.path {
+                return Err(VaultError::ManifestDiffers { path: job.path.clone() });
+            }
+            return self.store_sealed(job.id, &file);
+        }
         let packed = self.staged_path(job.id, StagedKind::Zip);
         let stored = match self.finish_ahead(job, &raw, &packed) {
             Ok(None) => self.write_packed(job, &raw, &packed),
             Ok(Some(stored)) => Ok(stored),
             Err(error) => Err(error),
         };
-        let mut stored = stored.inspect_err(|error| {
+        let stored = stored.inspect_err(|error| {
             // Gives the space back at once; the next call would discard it anyhow. After a failed
             // sync nothing more is done to the disk.
             if !error.is_fatal() {
                 let _ = self.inner.disk.remove(&packed);
             }
         })?;
-        self.place(&packed, &target, stored.content)?;
-        stored.inode = examine(&target)?.map(|found| found.ino());
-        Ok(stored)
+        self.place(&packed, &target, stored)
     }
 
     /// Writes the zip in staging, makes it durable and reads it back.
@@ -78,8 +109,7 @@ impl Vault {
         packed: &Path,
     ) -> Result<StoredFile, VaultError> {
         self.remove_if_there(packed)?;
-        let json = |source| VaultError::Manifest { path: job.path.clone(), source };
-        let manifest = job.manifest.to_json().map_err(json)?;
+        let manifest = job.manifest_bytes()?;
         let mut package = open_raw(raw, job.raw)?;
         let method =
             choose(&mut package, job.raw.bytes, job.options).map_err(io_error("read", raw))?;
@@ -95,52 +125,69 @@ impl Vault {
         };
         file.sync().map_err(|source| VaultError::SyncFailed { path: packed.to_owned(), source })?;
         drop(file);
-        let content = self.read_back(job, &manifest, packed, raw)?;
+        let content = match self.read_back(job, &manifest, packed) {
+            Ok(content) => content,
+            Err(CheckError::Failed(error)) => return Err(error),
+            Err(CheckError::Damaged(source)) => return Err(whose_fault(job, source, packed, raw)?),
+        };
         Ok(StoredFile { path: job.path.clone(), content, format: job.format, method, inode: None })
     }
 
     /// The content of the packed file, once it has been read to its end and compared.
-    fn read_back(
+    pub(super) fn read_back(
         &self,
         job: &PackJob,
         manifest: &[u8],
         packed: &Path,
-        raw: &Path,
-    ) -> Result<Content, VaultError> {
-        let differs = match self.source(packed, job.format, job.raw).read_quietly() {
-            Ok(reading) if reading.manifest != manifest => DamageReason::ManifestDiffers,
-            Ok(reading) => match reading.expect_package(job.raw) {
-                Ok(()) => return Ok(reading.whole),
-                Err(reason) => reason,
-            },
-            Err(CheckError::Damaged(reason)) => reason,
-            Err(CheckError::Failed(error)) => return Err(error),
-        };
-        // Either the copy is wrong or it is a faithful copy of something else: look at the source.
-        let mut package = open_raw(raw, job.raw)?;
-        if measure(&mut package).map_err(io_error("read", raw))? != job.raw {
-            return Err(VaultError::StagedChanged { path: raw.to_owned(), recorded: job.raw });
+    ) -> Result<Content, CheckError> {
+        let reading = self.source(packed, job.format, job.raw).read_quietly()?;
+        if reading.manifest != manifest {
+            return Err(DamageReason::ManifestDiffers.into());
         }
-        Err(VaultError::CopyDiffers { path: packed.to_owned(), source: differs })
+        reading.expect_package(job.raw)?;
+        Ok(reading.whole)
     }
 
     /// Gives the finished zip its name in the vault.
-    fn place(&self, packed: &Path, target: &Path, content: Content) -> Result<(), VaultError> {
+    pub(super) fn place(
+        &self,
+        packed: &Path,
+        target: &Path,
+        file: StoredFile,
+    ) -> Result<StoredFile, VaultError> {
         let parent = target.parent().unwrap_or(target);
         let result = self.move_in(packed, target)?;
         if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            if same_content(target, content)? {
+            if same_content(target, file.content)? {
                 // Packed before, and never recorded.
                 self.sync_dir(parent)?;
-                return self.remove_if_there(packed);
+                self.remove_if_there(packed)?;
+            } else {
+                self.quarantine(target, "unexpected")?;
+                self.move_in(packed, target)?.map_err(io_error("store", target))?;
+                self.sync_dir(parent)?;
             }
-            self.quarantine(target, "unexpected")?;
-            self.move_in(packed, target)?.map_err(io_error("store", target))?;
         } else {
             result.map_err(io_error("store", target))?;
+            self.sync_dir(parent)?;
         }
-        self.sync_dir(parent)
+        let inode = examine(target)?.map(|found| found.ino());
+        Ok(StoredFile { inode, ..file })
     }
+}
+
+/// Either the copy is wrong or it is a faithful copy of something else: a look at the source tells.
+fn whose_fault(
+    job: &PackJob,
+    source: DamageReason,
+    packed: &Path,
+    raw: &Path,
+) -> Result<VaultError, VaultError> {
+    let mut package = open_raw(raw, job.raw)?;
+    if measure(&mut package).map_err(io_error("read", raw))? != job.raw {
+        return Ok(VaultError::StagedChanged { path: raw.to_owned(), recorded: job.raw });
+    }
+    Ok(VaultError::CopyDiffers { path: packed.to_owned(), source })
 }
 
 /// Opens the package, if it is still there and as long as it was.

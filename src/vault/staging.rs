@@ -1,21 +1,18 @@
 //! A download on its way to the disk, and what a dead process left of one.
 //!
-//! `a34.part` is being received, `a34.raw` is whole and durable, `a34.zip` is being packed. This
-//! module must never give the name `.raw` to anything but a whole package whose bytes are synced,
-//! and never discard what may be whole. A crash before the rename leaves a `.part`, which
-//! [`Vault::inspect_staged`] adopts only if it proves itself complete; after it, a `.raw`, which
-//! stands for the package without another GET.
+//! `a34.part` is being received, or is a package that was sealed (`sealing.rs`); `a34.raw` is whole
+//! and durable, `a34.zip` is being packed. This module must never give the name `.raw` to anything
+//! but a whole package whose bytes are synced, and never discard what may be whole. A crash before
+//! the rename leaves a `.part`, which [`Vault::inspect_staged`] adopts only if it proves itself
+//! complete; after it, a `.raw`, which stands for the package without another GET.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
 use super::disk::DiskFile;
+use super::framing::Framed;
 use super::meter::{BUFFER, Meter, measure};
 use super::{Vault, VaultError, error, examine, io_error, whole};
 use crate::model::{ArchiveId, Content, Format};
@@ -119,7 +116,8 @@ impl Vault {
         }
         let part = self.staged_path(id, StagedKind::Part);
         if examine(&part)?.is_some() {
-            if whole::is_whole(&part).map_err(io_error("read", &part))? {
+            // A sealed one is a whole zip as well.
+            if self.is_whole_part(id)? {
                 return Err(VaultError::AlreadyStaged { path: part });
             }
             self.remove_if_there(&part)?;
@@ -128,32 +126,42 @@ impl Vault {
         self.sync_dir(&self.inner.staging)?;
         Ok(Receiver {
             vault: self.clone(),
+            id,
             part,
             raw,
             file,
-            buffer: Vec::with_capacity(BUFFER),
+            buffer: Vec::new(),
             meter: Meter::default(),
             first: Vec::with_capacity(FIRST_BYTES),
             written: 0,
             patience: Duration::ZERO,
             broken: false,
+            framed: None,
         })
     }
 
     /// Looks at what is left of the download of `id`, and adopts it if it is the whole package:
-    /// when this says `Whole`, the package is durable as `a34.raw`. Reads the file once or twice.
+    /// when this says `Whole`, the package is durable as `a34.raw`, or sealed. Reads the file once
+    /// or twice.
     pub fn inspect_staged(&self, id: ArchiveId) -> Result<StagedEvidence, VaultError> {
         let raw = self.staged_path(id, StagedKind::Raw);
         let is_unfinished = examine(&raw)?.is_none();
         if is_unfinished {
             let part = self.staged_path(id, StagedKind::Part);
             let Some(found) = examine(&part)? else { return Ok(StagedEvidence::Nothing) };
-            if !whole::is_whole(&part).map_err(io_error("read", &part))? {
+            if let Some((manifest, _)) = self.sealed(id)? {
+                self.sync_file(&part)?;
+                self.sync_dir(&self.inner.staging)?;
+                let (content, format) = (manifest.raw(), manifest.format);
+                return Ok(StagedEvidence::Whole(Staged { content, format, flaw: None }));
+            }
+            if whole::is_whole(&part).map_err(io_error("read", &part))? {
+                // A dead process wrote it; whether it still synced it nobody knows.
+                self.sync_file(&part)?;
+                self.inner.disk.rename(&part, &raw).map_err(io_error("rename", &part))?;
+            } else if !self.salvage(id)? {
                 return Ok(StagedEvidence::Partial { bytes: found.len() });
             }
-            // A dead process wrote it; whether it still synced it nobody knows.
-            self.sync_file(&part)?;
-            self.inner.disk.rename(&part, &raw).map_err(io_error("rename", &part))?;
         }
         // The rename may be as young as a process that died before its sync.
         self.sync_dir(&self.inner.staging)?;
@@ -226,7 +234,7 @@ fn measure_staged(path: &Path) -> io::Result<Staged> {
 
 /// A look at the end of a package that is whole as far as anybody knows. Should the disk not let
 /// it be read, then packing will say so: the package is there all the same.
-fn described(content: Content, format: Format, file: &mut File) -> Staged {
+pub(super) fn described(content: Content, format: Format, file: &mut File) -> Staged {
     match whole::flaw(file, format) {
         Ok(Some(flaw)) => Staged { content, format: Format::Other, flaw: Some(flaw) },
         Ok(None) | Err(_) => Staged { content, format, flaw: None },
@@ -234,20 +242,24 @@ fn described(content: Content, format: Format, file: &mut File) -> Staged {
 }
 
 /// Takes one download. Dropped without [`Receiver::finish`], it leaves what has arrived as a
-/// `.part`. Blocking: see [`spawn_receiver`].
+/// `.part`. Blocking: see [`super::spawn_receiver`].
 pub struct Receiver {
-    vault: Vault,
-    part: PathBuf,
+    pub(super) vault: Vault,
+    pub(super) id: ArchiveId,
+    pub(super) part: PathBuf,
     raw: PathBuf,
-    file: Box<dyn DiskFile>,
-    buffer: Vec<u8>,
+    pub(super) file: Box<dyn DiskFile>,
+    /// What has come and is not written yet: all of a short package.
+    pub(super) buffer: Vec<u8>,
     meter: Meter,
     first: Vec<u8>,
     /// Bytes that the file holds.
-    written: u64,
+    pub(super) written: u64,
     patience: Duration,
     /// A write failed, so that the file may have a hole: it must never be finished.
-    broken: bool,
+    pub(super) broken: bool,
+    /// The package lies in a frame.
+    pub(super) framed: Option<Framed>,
 }
 
 impl Receiver {
@@ -296,7 +308,12 @@ impl Receiver {
         })
     }
 
-    fn flush(&mut self) -> Result<(), VaultError> {
+    /// What has been written so far.
+    pub(super) fn content(&self) -> Content {
+        self.meter.content()
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), VaultError> {
         let buffer = std::mem::take(&mut self.buffer);
         let result = self.put(&buffer);
         self.buffer = buffer;
@@ -309,13 +326,21 @@ impl Receiver {
             return Err(VaultError::Incomplete { path: self.part.clone() });
         }
         self.meter.update(bytes);
+        if let Some(framed) = &mut self.framed {
+            framed.checksum.update(bytes);
+        }
+        self.put_plainly(bytes)
+    }
+
+    /// Writes what is no part of the package.
+    pub(super) fn put_plainly(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
         self.write_all(bytes).map_err(|source| {
             self.broken = true;
             io_error("write", &self.part)(source)
         })
     }
 
-    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         let mut waited = Duration::ZERO;
         while !bytes.is_empty() {
             match self.file.write(bytes) {
@@ -352,39 +377,6 @@ impl Drop for Receiver {
             let _ = self.flush();
         }
     }
-}
-
-/// What goes to a [`spawn_receiver`] thread.
-#[derive(Debug)]
-pub enum Chunk {
-    /// The next bytes of the body.
-    Bytes(Bytes),
-    /// The body is complete. Said only by whoever knows it; a sender that is dropped without it
-    /// leaves an unfinished file.
-    End,
-}
-
-/// Runs a receiver on a blocking thread, so that hashing and writing hold up no async task.
-///
-/// At most `capacity` chunks wait (so memory is bounded by their size); `send` waits when they do,
-/// and fails when the thread has ended early: then the task's result says why. Ends with
-/// [`VaultError::CutShort`] when the sender goes without [`Chunk::End`].
-pub fn spawn_receiver(
-    mut receiver: Receiver,
-    capacity: usize,
-) -> (mpsc::Sender<Chunk>, JoinHandle<Result<Staged, VaultError>>) {
-    let (sender, mut chunks) = mpsc::channel(capacity.max(1));
-    let task = tokio::task::spawn_blocking(move || {
-        while let Some(chunk) = chunks.blocking_recv() {
-            match chunk {
-                Chunk::Bytes(bytes) => receiver.write(&bytes)?,
-                Chunk::End => return receiver.finish(),
-            }
-        }
-        let (path, bytes) = (receiver.part.clone(), receiver.bytes());
-        Err(VaultError::CutShort { path, bytes })
-    });
-    (sender, task)
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::model::Timestamp;
 use crate::vault::disk::tests::{Bench, Fault, json, mode, random};
+use crate::vault::{Chunk, Received, spawn_receiver};
 
 const ID: ArchiveId = ArchiveId(34);
 
@@ -261,17 +265,18 @@ async fn the_thread_finishes_only_when_told_so() {
     let bench = Bench::new();
     let bytes = Bytes::from(random(5, 1_000_000));
     for told in [false, true] {
-        let (sender, task) = spawn_receiver(bench.vault.receive(ID).unwrap(), 2);
+        let (sender, task) = spawn_receiver(bench.vault.receive(ID).unwrap(), Vec::new(), None, 2);
         for start in (0..bytes.len()).step_by(60_000) {
             let end = bytes.len().min(start + 60_000);
             sender.send(Chunk::Bytes(bytes.slice(start..end))).await.unwrap();
         }
         if told {
-            sender.send(Chunk::End).await.unwrap();
+            sender.send(Chunk::End(Timestamp::EARLIEST)).await.unwrap();
         }
         drop(sender);
         match task.await.unwrap() {
-            Ok(staged) => assert!(told && staged.content == content(&bytes)),
+            Ok(Received::Staged(staged)) => assert!(told && staged.content == content(&bytes)),
+            Ok(sealed) => panic!("{sealed:?}"),
             Err(VaultError::CutShort { bytes: came, .. }) => {
                 assert!(!told && came == bytes.len() as u64);
                 assert!(!bench.path("staging/a34.raw").exists());
@@ -287,7 +292,7 @@ async fn a_full_disk_stops_the_sender() {
     let bench = Bench::new();
     let receiver = bench.vault.receive(ID).unwrap();
     bench.disk.fail_at(0, Fault::Dead);
-    let (sender, task) = spawn_receiver(receiver, 0);
+    let (sender, task) = spawn_receiver(receiver, Vec::new(), None, 0);
     let chunk = Bytes::from(vec![0; BUFFER]);
     while sender.send(Chunk::Bytes(chunk.clone())).await.is_ok() {}
     assert!(task.await.unwrap().unwrap_err().is_out_of_space());

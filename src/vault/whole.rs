@@ -28,6 +28,8 @@ const MAX_DIRECTORY: u64 = 16 << 20;
 /// a start must not wait for days because 64 GiB of zeros were sent. The largest package allowed by
 /// default reaches it only if it shrank to a sixteenth.
 const MAX_INFLATED: u64 = 1 << 40;
+/// Of a zip, in bytes: its reader jumps about, and packages are small, mostly.
+const READ_AHEAD: usize = 64 << 10;
 /// Deeper JSON is not read, because the reader holds one byte of memory for each level.
 const MAX_DEPTH: u64 = 10_000;
 
@@ -36,12 +38,16 @@ const MAX_DEPTH: u64 = 10_000;
 ///
 /// JSON may have lost white space at its end: then nothing that means anything is missing.
 pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
+    is_whole_in(&mut File::open(path)?)
+}
+
+/// [`is_whole`] of what is read here.
+pub(super) fn is_whole_in(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut first = Vec::new();
-    (&mut file).take(8).read_to_end(&mut first)?;
+    file.take(8).read_to_end(&mut first)?;
     let proof = match sniff(&first) {
-        Format::Zip => is_whole_zip(&file),
-        Format::Json => is_whole_json(&mut file),
+        Format::Zip => is_whole_zip(file),
+        Format::Json => is_whole_json(file),
         Format::Other => Ok(false),
     };
     match proof {
@@ -54,7 +60,10 @@ pub(super) fn is_whole(path: &Path) -> io::Result<bool> {
 /// What the last bytes of a package say against it, which came whole as far as the transfer can
 /// tell: a server that announced too few bytes, for instance, has sent a beginning. A look, no
 /// proof: of a large package no more than its end is read.
-pub(super) fn flaw(file: &mut File, format: Format) -> io::Result<Option<&'static str>> {
+pub(super) fn flaw(
+    file: &mut (impl Read + Seek),
+    format: Format,
+) -> io::Result<Option<&'static str>> {
     Ok(match format {
         Format::Zip if find_directory(file)?.is_none() => {
             Some("it begins like a zip archive and does not end like one")
@@ -73,7 +82,7 @@ pub(super) fn open_strictly<R: Read + Seek>(
     file: R,
     max_directory: u64,
 ) -> io::Result<Option<ZipArchive<BufReader<R>>>> {
-    let mut reader = BufReader::with_capacity(BUFFER, file);
+    let mut reader = BufReader::with_capacity(READ_AHEAD, file);
     let directory = find_directory(&mut reader)?;
     let Some(directory) = directory.filter(|directory| directory.size <= max_directory) else {
         return Ok(None);
@@ -90,7 +99,7 @@ pub(super) fn open_strictly<R: Read + Seek>(
     Ok(Some(archive))
 }
 
-fn is_whole_zip(file: &File) -> io::Result<bool> {
+fn is_whole_zip(file: impl Read + Seek) -> io::Result<bool> {
     let Some(mut archive) = open_strictly(file, MAX_DIRECTORY)? else { return Ok(false) };
     let mut inflated = 0_u64;
     for index in 0..archive.len() {
@@ -219,7 +228,7 @@ enum End {
     Unseen,
 }
 
-fn json_end(file: &mut File) -> io::Result<End> {
+fn json_end(file: &mut (impl Read + Seek)) -> io::Result<End> {
     let length = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
     let mut tail = Vec::new();
@@ -231,7 +240,7 @@ fn json_end(file: &mut File) -> io::Result<End> {
     })
 }
 
-fn is_whole_json(file: &mut File) -> io::Result<bool> {
+fn is_whole_json(file: &mut (impl Read + Seek)) -> io::Result<bool> {
     // Most cut documents show it at once.
     if json_end(file)? == End::Open {
         return Ok(false);
