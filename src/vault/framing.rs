@@ -4,8 +4,8 @@
 //!
 //! It is done only where the length of the package is known before. This module must never touch
 //! the package itself once it is written, and never take a place that was held for a zip that is
-//! finished. A crash before the sync leaves a beginning; what of it proves itself whole is taken out
-//! of its frame by [`Vault::salvage`].
+//! finished. A crash before the sync leaves a beginning; what of it proves itself whole is taken
+//! out of its frame by [`Vault::salvage`].
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -188,7 +188,7 @@ impl Vault {
     fn unframe(&self, id: ArchiveId, offset: u64, bytes: u64) -> Result<(), VaultError> {
         let [part, raw, copy] = [StagedKind::Part, StagedKind::Raw, StagedKind::Zip]
             .map(|kind| self.staged_path(id, kind));
-        tracing::info!(path = %part.display(), "a package is taken out of a frame that does not fit");
+        tracing::info!(path = %part.display(), "a package is taken out of its frame");
         self.forget_ahead(id);
         self.remove_if_there(&copy)?;
         let disk = &self.inner.disk;

@@ -16,8 +16,8 @@ use crate::model::Timestamp;
 pub enum Chunk {
     /// The next bytes of the body.
     Bytes(Bytes),
-    /// The body is complete, at this moment. Said only by whoever knows it; a sender that is dropped
-    /// without it leaves an unfinished file.
+    /// The body is complete, at this moment. Said only by whoever knows it; a sender that is
+    /// dropped without it leaves an unfinished file.
     End(Timestamp),
 }
 

@@ -1,3 +1,5 @@
+//! Syncs that end when a test lets them: who shares which.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;

@@ -4,7 +4,7 @@
 
 use roma_archived::catalog::Change;
 use roma_archived::lifecycle::{Deletion, Event};
-use roma_sim::knobs::ConsumePoint;
+use roma_sim::knobs::{ConsumePoint, DownloadFraming};
 use roma_sim::{ContentSpec, JobState, Knobs};
 
 use crate::support::faulty_disk::Fault;
@@ -173,6 +173,23 @@ async fn two_packages_at_once_are_stored_whatever_operation_fails() {
 #[tokio::test]
 async fn a_package_that_proves_nothing_is_stored_once_it_is_called_raw() {
     watched(Setup::default, ContentSpec::Random { bytes: 70_000 }, false).await;
+}
+
+/// A package of unknown length takes the longer way: as it came, then packed.
+#[tokio::test]
+async fn a_package_of_unknown_length_is_stored_whatever_operation_fails() {
+    let setup = || {
+        let download_framing = DownloadFraming::Chunked;
+        Setup { knobs: Knobs { download_framing, ..Knobs::default() }, ..Setup::default() }
+    };
+    watched(setup, ContentSpec::Random { bytes: 400_000 }, false).await;
+}
+
+/// One that is long and does not shrink is framed as it comes, and taken out where it must be.
+#[tokio::test]
+async fn a_framed_package_is_stored_whatever_operation_fails() {
+    watched(Setup::default, ContentSpec::Zip { bytes: 700_000 }, true).await;
+    watched(Setup::default, ContentSpec::Random { bytes: 700_000 }, false).await;
 }
 
 /// The order of everything that is done to the disk in one archive's life is what makes it safe: a

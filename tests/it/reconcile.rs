@@ -12,6 +12,7 @@ use roma_archived::lifecycle::{Deletion, Event, LossCause};
 use roma_archived::model::{ArchiveId, PackageId, Timestamp};
 use roma_archived::retention::{Count, CountRule, Policy};
 use roma_archived::vault::{Manifest, PackJob, StagedEvidence, Vault};
+use roma_sim::knobs::DownloadFraming;
 use roma_sim::{ContentSpec, Endpoint, JobState, Knobs};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
@@ -267,7 +268,9 @@ async fn a_file_that_was_deleted_is_none_of_ours_any_more() {
 
 #[tokio::test]
 async fn what_a_step_has_just_packed_is_left_alone() {
-    let mut world = World::new(Setup::default()).await;
+    // One that does not say how long it is is not stored as it comes.
+    let knobs = Knobs { download_framing: DownloadFraming::UntilClose, ..Knobs::default() };
+    let mut world = World::new(Setup { knobs, ..Setup::default() }).await;
     let job = world.job(JobState::Ready, ContentSpec::Assets);
     world.watch(&job.job_id).await;
     // Until the package is downloaded, and no further.
