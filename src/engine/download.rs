@@ -28,7 +28,7 @@ pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
     let expected = shell.largest_recent(&archive.instance).await?;
     let room = Room::promise(shell, expected);
     let receiver = match preflight(shell, &archive, &room).await? {
-        Preflight::Ready(receiver) => receiver,
+        Preflight::Ready(receiver) => *receiver,
         Preflight::NotReady(failure) => return shell.fail(&archive, failure).await,
         Preflight::AlreadyThere(staged) => return adopt(shell, &archive, staged).await,
     };
@@ -52,7 +52,7 @@ pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
 }
 
 enum Preflight {
-    Ready(Receiver),
+    Ready(Box<Receiver>),
     NotReady(Failure),
     AlreadyThere(Staged),
 }
@@ -128,7 +128,7 @@ async fn preflight(
                 return Ok(Preflight::NotReady(failure));
             }
             receiver.set_patience(shell.room_patience);
-            Ok(Preflight::Ready(receiver))
+            Ok(Preflight::Ready(Box::new(receiver)))
         }
         (Err(VaultError::AlreadyStaged { .. }), _) => {
             match shell.blocking(move |vault| vault.inspect_staged(id)).await {

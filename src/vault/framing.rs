@@ -20,7 +20,7 @@ use super::likeness::content_of_zip;
 use super::meter::BUFFER;
 use super::sealing::{Received, Sealed, Sealing};
 use super::staging::{Receiver, Staged, StagedKind, described, sniff};
-use super::{CheckError, Manifest, PackJob, Vault, VaultError, examine, io_error, whole};
+use super::{CheckError, Manifest, Vault, VaultError, examine, io_error, whole};
 use crate::model::{ArchiveId, Content, Format, Method, Sha256Digest, StoredFile, Timestamp};
 
 /// More than any front has, in bytes.
@@ -67,7 +67,7 @@ impl Receiver {
         let front = Layout::of(&job, &manifest, Method::Store).frame().front(sealed);
         self.put_plainly(&front)?;
         let offset = front.len() as u64;
-        self.framed = Some(Framed { framing, format, offset, checksum });
+        self.framed = Some(Box::new(Framed { framing, format, offset, checksum }));
         Ok(())
     }
 

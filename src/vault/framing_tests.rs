@@ -5,6 +5,7 @@ use std::io::Cursor;
 
 use super::*;
 use crate::settings::{Pack, PackMethod};
+use crate::vault::PackJob;
 use crate::vault::disk::tests::{Bench, Fault, json, random};
 use crate::vault::manifest::tests::manifest_of;
 use crate::vault::meter::measure;
@@ -118,9 +119,9 @@ fn a_package_that_cannot_be_taken_out_is_stored_as_it_came() {
     let receiver = begin(&bench.vault, &package, framing(&package, PackMethod::Auto)).unwrap();
     // What is left of the package is written, then a second file is begun.
     bench.disk.fail_at(3, Fault::Once);
-    let received = receiver.complete(moment()).unwrap();
+    let came = receiver.complete(moment()).unwrap();
     assert!(bench.disk.heal());
-    let Received::Sealed(sealed) = received else { panic!("{received:?}") };
+    let Received::Sealed(sealed) = came else { panic!("{came:?}") };
     let file = bench.vault.store_sealed(ID, &sealed.file).unwrap();
     bench.vault.check(&file, measure(&mut &package[..]).unwrap()).unwrap();
 }

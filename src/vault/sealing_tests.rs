@@ -155,9 +155,9 @@ fn what_was_written_wrong_is_written_again_as_it_came() {
     receiver.write(&package).unwrap();
     bench.disk.fail_at(0, Fault::Lie);
     let sealing = Sealing { job: job_to_come(Pack::default()), max_inflated: NO_LIMIT };
-    let received = receiver.seal(sealing).unwrap();
+    let came = receiver.seal(sealing).unwrap();
     assert!(bench.disk.heal());
-    assert!(matches!(received, Received::Staged(_)), "{received:?}");
+    assert!(matches!(came, Received::Staged(_)), "{came:?}");
     assert_eq!(fs::read(bench.path("staging/a34.raw")).unwrap(), package);
     let content = measure(&mut &package[..]).unwrap();
     bench.vault.pack(&job_to_come(Pack::default()).of(content, Format::Other)).unwrap();

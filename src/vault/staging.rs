@@ -259,7 +259,7 @@ pub struct Receiver {
     /// A write failed, so that the file may have a hole: it must never be finished.
     pub(super) broken: bool,
     /// The package lies in a frame.
-    pub(super) framed: Option<Framed>,
+    pub(super) framed: Option<Box<Framed>>,
 }
 
 impl Receiver {
