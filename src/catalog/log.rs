@@ -4,10 +4,12 @@
 //! SQLite would do it by itself after a commit, but keeps to itself how that went. After a failed
 //! sync nothing may be written any more, so it is done here, where a failure is seen.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use sqlx::SqliteConnection;
 
+use super::Catalog;
 use super::strain::{is_busy, is_full};
 
 const PAGE: u64 = 4_096;
@@ -37,11 +39,38 @@ pub(super) struct Log {
     told: bool,
 }
 
+/// How the files of the catalog look from outside. It changes when somebody writes, but the time in
+/// it is coarse: two changes within some milliseconds may look the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStamp([(u64, i64, i64); 2]);
+
+impl Catalog {
+    /// How the files look now. A look only: no database is asked.
+    pub fn file_stamp(&self) -> FileStamp {
+        let stamp = |path: &Path| {
+            let found = std::fs::metadata(path).ok();
+            found.map_or((0, 0, 0), |found| (found.len(), found.mtime(), found.mtime_nsec()))
+        };
+        FileStamp([stamp(&self.path), stamp(&log_of(&self.path))])
+    }
+}
+
+/// The file beside a database.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut file = database.to_owned().into_os_string();
+    file.push("-wal");
+    file.into()
+}
+
 impl Log {
     pub(super) fn of(database: &Path) -> Self {
-        let mut file = database.to_owned().into_os_string();
-        file.push("-wal");
-        Self { file: file.into(), limit: limit(database), operations: 0, moved_at: 0, told: false }
+        Self {
+            file: log_of(database),
+            limit: limit(database),
+            operations: 0,
+            moved_at: 0,
+            told: false,
+        }
     }
 
     pub(super) fn bytes(&self) -> u64 {

@@ -38,6 +38,7 @@ mod writer;
 
 pub use copy::{Copied, check_copy};
 pub use error::CatalogError;
+pub use log::FileStamp;
 pub use pins::{Pin, Unpin};
 pub use read::{RECENT, ViewRows};
 pub use rebuild::{RebuiltArchive, RebuiltSnapshot};
@@ -89,6 +90,7 @@ pub struct Catalog {
     writer: Option<mpsc::Sender<Request>>,
     task: Arc<Mutex<Option<WriterTask>>>,
     strain: Strain,
+    path: Arc<Path>,
 }
 
 impl Catalog {
@@ -140,6 +142,7 @@ impl Catalog {
             writer: sender,
             task: Arc::new(Mutex::new(task)),
             strain,
+            path: state_dir.join(FILE_NAME).into(),
         })
     }
 

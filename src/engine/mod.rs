@@ -20,6 +20,7 @@ mod coverage;
 mod download;
 mod due;
 mod failure;
+mod foreign;
 mod foresight;
 mod keeper;
 mod owner;
@@ -57,6 +58,7 @@ use crate::model::{ArchiveId, Timestamp};
 use agenda::Agenda;
 use clockwatch::{ClockWatch, Move};
 use due::DueRuns;
+use foreign::Foreign;
 use planning::Planned;
 use recovery::Unsettled;
 use space::{Change, Space};
@@ -87,7 +89,7 @@ pub struct Engine {
     clock: ClockWatch,
     space: Space,
     seen_seq: i64,
-    seen_version: Option<i64>,
+    foreign: Foreign,
     next_check: Timestamp,
     packs: usize,
     draining: bool,
@@ -113,7 +115,7 @@ impl Engine {
             unsettled: Unsettled::default(),
             to_plan: Vec::new(),
             seen_seq: 0,
-            seen_version: None,
+            foreign: Foreign::default(),
             next_check: LONG_AGO,
             packs,
             draining: false,
@@ -187,8 +189,8 @@ impl Engine {
     }
 
     /// Makes the next pass look for changes that did not come from the engine.
-    pub const fn look_again(&mut self) {
-        self.seen_version = None;
+    pub fn look_again(&mut self) {
+        self.foreign.forget();
         self.next_check = LONG_AGO;
     }
 
@@ -298,9 +300,12 @@ impl Engine {
             return Ok(());
         }
         self.next_check = soonest;
+        if self.foreign.is_silent(&self.shell.catalog) {
+            return Ok(());
+        }
         let own_seq = self.shell.catalog.last_seq().await?;
         let version = self.shell.catalog.foreign_version(now).await?;
-        if self.seen_version.replace(version) == Some(version) {
+        if !self.foreign.is_new(version) {
             // All up to here is our own: it need not be read when somebody else writes.
             self.seen_seq = own_seq;
             return Ok(());

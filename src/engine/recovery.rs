@@ -70,7 +70,7 @@ impl Engine {
                 Task::Step(_, id, _) => self.settle(id, now.plus(AFTER_PANIC)).await?,
                 Task::Planning(..) => {
                     // Forces a fresh look at what is to be planned.
-                    self.seen_version = None;
+                    self.foreign.forget();
                     self.next_check = now.plus(AFTER_PANIC);
                 }
                 Task::Sweep(place) => self.sweeps.begin(place, now),

@@ -75,7 +75,11 @@ pub(super) async fn transfer(
         };
     }
     let follower = pack_ahead(shell, archive, &stream).await;
-    let framing = framing(shell, archive, &stream).await?;
+    // What has ended already did so too early, and is kept as it came.
+    let framing = match end {
+        Some(_) => None,
+        None => framing(shell, archive, &stream).await?,
+    };
     let (sender, task) = spawn_receiver(receiver, beginning, framing, WAITING_CHUNKS);
     let sent = match end {
         Some(end) => end,

@@ -242,14 +242,16 @@ pub fn backoff(seed: u64, attempts: u32) -> Duration {
 }
 
 /// How long to wait before looking at a running job again: growing by half each time, from the
-/// shortest to the longest interval, spread by up to a tenth so that jobs do not move in step.
+/// shortest to the longest interval, spread by up to a tenth so that jobs do not move in step. After
+/// the first look, which all of them may have had at one moment, they are spread over all of it.
 pub fn poll_delay(id: ArchiveId, polls: u32, pace: Pace) -> Duration {
     let grown = (0..polls.min(32)).fold(pace.poll_interval, |interval, _| {
         (interval + interval / 2).min(pace.poll_interval_max)
     });
     let grown = grown.min(pace.poll_interval_max);
     let tenth = u64::try_from(grown.as_millis() / 10).unwrap_or(u64::MAX).max(1);
-    grown.saturating_sub(Duration::from_millis(mix(seed(id) ^ u64::from(polls)) % tenth))
+    let spread = if polls == 0 { tenth.saturating_mul(9) } else { tenth };
+    grown.saturating_sub(Duration::from_millis(mix(seed(id) ^ u64::from(polls)) % spread))
 }
 
 /// The generation of the archive that replaces `lost`, when there may be one: at most `reexports`

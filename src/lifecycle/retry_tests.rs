@@ -479,7 +479,8 @@ proptest! {
         };
         let wait = poll_delay(ArchiveId(id), polls, pace);
         let least = pace.poll_interval.min(pace.poll_interval_max);
-        prop_assert!(wait >= least * 9 / 10, "{wait:?}");
+        let share = if polls == 0 { 1 } else { 9 };
+        prop_assert!(wait >= least * share / 10, "{wait:?}");
         prop_assert!(wait <= pace.poll_interval_max, "{wait:?}");
         prop_assert_eq!(wait, poll_delay(ArchiveId(id), polls, pace));
         // From 1 to 100,000 in steps of a half takes 29 looks.
@@ -500,6 +501,21 @@ proptest! {
             prop_assert!(!doubtful.contains(&next.state.word()));
         }
     }
+}
+
+#[test]
+fn jobs_that_were_looked_at_together_are_not_again() {
+    let pace = Pace { poll_interval: Duration::from_secs(5), ..PACE };
+    let mut tenths = [0; 10];
+    for id in 1..=1_000 {
+        let wait = poll_delay(ArchiveId(id), 0, pace);
+        tenths[usize::try_from(wait.as_millis() / 500).unwrap().min(9)] += 1;
+    }
+    // None is asked about at once again; the others come evenly.
+    assert!(
+        tenths[0] == 0 && tenths[1..].iter().all(|count| (80..150).contains(count)),
+        "{tenths:?}"
+    );
 }
 
 #[test]

@@ -42,7 +42,7 @@ async fn end_of(fault: Fault, knobs: Knobs) -> End {
 async fn a_whole_body_counts_although_the_transfer_says_otherwise() {
     // The server deletes the package, says so at once, and announced more bytes than there are.
     let knobs = Knobs { consume_point: ConsumePoint::Request, ..Knobs::of_vintage(Vintage::V2022) };
-    assert_eq!(end_of(Fault::LongerLength { extra: 10 }, knobs).await, End::Stored);
+    assert_eq!(Box::pin(end_of(Fault::LongerLength { extra: 10 }, knobs)).await, End::Stored);
 }
 
 /// A server that deletes the package as soon as it is asked for.
@@ -63,7 +63,7 @@ async fn every_answer_to_a_second_get_means_gone() {
     ] {
         let knobs = Knobs { second_get: Some(second), ..hasty() };
         let fault = Fault::BadGateway { code: 504, effect: Effect::After };
-        assert_eq!(end_of(fault, knobs).await, End::MadeGood, "{second:?}");
+        assert_eq!(Box::pin(end_of(fault, knobs)).await, End::MadeGood, "{second:?}");
     }
 }
 
