@@ -60,8 +60,19 @@ pub(super) async fn paused_accounts(
 }
 
 pub(super) async fn active(db: &mut SqliteConnection) -> Result<Vec<Archive>, CatalogError> {
-    let rows = sqlx::query(sql::SELECT_ACTIVE).fetch_all(db).await.map_err(CatalogError::Read)?;
-    rows.iter().map(row::archive).collect()
+    let mut archives: Vec<Archive> = Vec::new();
+    loop {
+        let last = archives.last().map(|archive| (archive.not_before.as_millis(), archive.id.0));
+        let (due, id) = last.unwrap_or((i64::MIN, i64::MIN));
+        let query = sqlx::query(sql::SELECT_ACTIVE).bind(due).bind(id);
+        let rows = query.fetch_all(&mut *db).await.map_err(CatalogError::Read)?;
+        if rows.is_empty() {
+            return Ok(archives);
+        }
+        for row in &rows {
+            archives.push(row::archive(row)?);
+        }
+    }
 }
 
 pub(super) async fn archive(

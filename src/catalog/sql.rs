@@ -54,8 +54,10 @@ SELECT * FROM internal_archive WHERE original = ?1 AND state IN ('stored', 'tras
 pub(super) const SELECT_OPENED_AT: &str =
     "SELECT min(at_ms) FROM internal_event WHERE archive_id = ?";
 
-pub(super) const SELECT_ACTIVE: &str =
-    "SELECT * FROM internal_archive WHERE at_rest = 0 ORDER BY not_before_ms, id";
+/// A page of them: as rows they take many times the room that they take as archives.
+pub(super) const SELECT_ACTIVE: &str = "\
+SELECT * FROM internal_archive
+WHERE at_rest = 0 AND (not_before_ms, id) > (?1, ?2) ORDER BY not_before_ms, id LIMIT 256";
 
 pub(super) const SELECT_ARCHIVES_OF_SNAPSHOT: &str =
     "SELECT * FROM internal_archive WHERE snapshot_id = ? ORDER BY part, id";

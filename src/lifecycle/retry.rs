@@ -242,8 +242,8 @@ pub fn backoff(seed: u64, attempts: u32) -> Duration {
 }
 
 /// How long to wait before looking at a running job again: growing by half each time, from the
-/// shortest to the longest interval, spread by up to a tenth so that jobs do not move in step. After
-/// the first look, which all of them may have had at one moment, they are spread over all of it.
+/// shortest to the longest interval, spread by up to a tenth so that jobs do not move in step.
+/// After the first look, which all may have had at one moment, they are spread over all of it.
 pub fn poll_delay(id: ArchiveId, polls: u32, pace: Pace) -> Duration {
     let grown = (0..polls.min(32)).fold(pace.poll_interval, |interval, _| {
         (interval + interval / 2).min(pace.poll_interval_max)
