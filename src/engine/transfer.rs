@@ -19,7 +19,7 @@ use crate::vault::{
 };
 
 /// Chunks that may wait for the disk, at most; each is what the network delivered at once.
-const WAITING_CHUNKS: usize = 16;
+const WAITING_CHUNKS: usize = 6;
 
 /// So many bodies of one package that cannot prove themselves whole are set aside.
 const UNPROVEN_KEPT: u32 = 4;

@@ -20,6 +20,9 @@ use crate::settings::{Pack, PackMethod};
 
 /// `auto` deflates pieces of the package to see whether it shrinks: so long each, in bytes, ...
 const SAMPLE: u64 = 16 * 1024;
+/// ... or so long in a package of less than one such share, where sampling would else be most of the
+/// work, ...
+const SHORT_SAMPLE: u64 = 4 * 1024;
 /// ... one for each of so many bytes, ...
 const SAMPLE_EVERY: u64 = 1 << 20;
 /// ... and so many in all: two milliseconds of work for a large package, half of one for a small.
@@ -54,7 +57,8 @@ pub(super) fn choose(
 /// package: the very end of a zip is its directory, which shrinks although nothing else does.
 fn shrinks(package: &mut (impl Read + Seek), bytes: u64, level: u32) -> io::Result<bool> {
     let count = (bytes / SAMPLE_EVERY).clamp(SAMPLES.0, SAMPLES.1);
-    let (count, length) = if bytes <= count * SAMPLE { (1, bytes) } else { (count, SAMPLE) };
+    let sample = if bytes < SAMPLE_EVERY { SHORT_SAMPLE } else { SAMPLE };
+    let (count, length) = if bytes <= count * sample { (1, bytes) } else { (count, sample) };
     let level = Compression::new(level.clamp(SAMPLE_LEVELS.0, SAMPLE_LEVELS.1));
     let (mut read, mut shrunk) = (0, 0);
     let mut encoder = match SAMPLER.take() {

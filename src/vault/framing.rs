@@ -20,7 +20,7 @@ use super::likeness::content_of_zip;
 use super::meter::BUFFER;
 use super::sealing::{Received, Sealed, Sealing};
 use super::staging::{Receiver, Staged, StagedKind, described, sniff};
-use super::{CheckError, Manifest, Vault, VaultError, examine, io_error, whole};
+use super::{CheckError, Manifest, PackJob, Vault, VaultError, examine, io_error, whole};
 use crate::model::{ArchiveId, Content, Format, Method, Sha256Digest, StoredFile, Timestamp};
 
 /// More than any front has, in bytes.
@@ -110,15 +110,7 @@ impl Receiver {
         let rewritten =
             self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(&front));
         rewritten.map_err(io_error("write", &self.part))?;
-        let failed = |source| VaultError::SyncFailed { path: self.part.clone(), source };
-        self.file.sync().map_err(failed)?;
-        let stored = match self.vault.read_back(&job, &manifest, &self.part) {
-            Ok(stored) => stored,
-            Err(CheckError::Failed(error)) => return Err(error),
-            Err(CheckError::Damaged(source)) => {
-                return Err(VaultError::CopyDiffers { path: self.part.clone(), source });
-            }
-        };
+        let stored = self.sync_and_read_back(&job, &manifest)?;
         let content_sha256 = match framed.format {
             Format::Zip => content_of_zip(package, sealing.max_inflated)
                 .map_err(io_error("read", &self.part))?,
@@ -128,6 +120,26 @@ impl Receiver {
         let file = StoredFile { path: job.path, content: stored, format, method, inode: None };
         let staged = Staged { content, format, flaw: None };
         Ok(Received::Sealed(Sealed { staged, file, content_sha256, downloaded_at: at }))
+    }
+
+    /// Makes the file durable and reads it back meanwhile: what is read is what the kernel holds,
+    /// before the sync as after it.
+    fn sync_and_read_back(
+        &mut self,
+        job: &PackJob,
+        manifest: &[u8],
+    ) -> Result<Content, VaultError> {
+        let Self { vault, part, file, .. } = self;
+        let (synced, read) = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| file.sync());
+            let read = vault.read_back(job, manifest, part);
+            (syncing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), read)
+        });
+        synced.map_err(|source| VaultError::SyncFailed { path: part.clone(), source })?;
+        read.map_err(|error| match error {
+            CheckError::Failed(error) => error,
+            CheckError::Damaged(source) => VaultError::CopyDiffers { path: part.clone(), source },
+        })
     }
 
     /// Takes the package out of the frame, which is not the right one for it.

@@ -5,7 +5,6 @@ use std::io::Cursor;
 
 use super::*;
 use crate::settings::{Pack, PackMethod};
-use crate::vault::PackJob;
 use crate::vault::disk::tests::{Bench, Fault, json, random};
 use crate::vault::manifest::tests::manifest_of;
 use crate::vault::meter::measure;
