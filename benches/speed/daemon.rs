@@ -41,6 +41,16 @@ pub(crate) struct Daemon {
     url: String,
 }
 
+/// How the unit has the C library keep memory: the daemon is measured as it is run.
+fn malloc_of_unit() -> Vec<(String, String)> {
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/roma-archived.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let variables = lines.flat_map(str::split_whitespace).filter_map(|word| word.split_once('='));
+    let malloc = variables.filter(|(name, _)| name.starts_with("MALLOC_"));
+    malloc.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 impl Daemon {
     pub(crate) fn new(bench: &Bench, server: &Server, how: &How<'_>) -> Self {
         let folder = bench.folder("daemon");
@@ -91,6 +101,7 @@ impl Daemon {
         for variable in UNWANTED {
             command.env_remove(variable);
         }
+        command.envs(malloc_of_unit());
         command
     }
 
