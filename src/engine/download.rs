@@ -32,11 +32,17 @@ pub(super) async fn run(shell: &Arc<Shell>, archive: Archive) -> Changed {
         Preflight::NotReady(failure) => return shell.fail(&archive, failure).await,
         Preflight::AlreadyThere(staged) => return adopt(shell, &archive, staged).await,
     };
+    // Asked before the GET: should the catalog not answer afterwards, the bytes would be lost.
+    let parts = match archive.scope {
+        Some(_) => shell.catalog.parts_of(archive.snapshot).await?,
+        // A job that was started elsewhere is all of its snapshot.
+        None => 1,
+    };
     let archive = match shell.advance(&archive, Event::DownloadStarted).await? {
         Ok(archive) => archive,
         Err(other) => return Ok(other),
     };
-    match transfer(shell, &archive, &package, receiver).await? {
+    match transfer(shell, &archive, (&package, parts), receiver).await? {
         Transfer::Whole(package, remarks) => match *package {
             Received::Sealed(sealed) => {
                 let event = finished(shell, &archive, sealed.staged, remarks, false);

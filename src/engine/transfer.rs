@@ -36,11 +36,11 @@ impl Transfer {
     }
 }
 
-/// The one GET, and its bytes into staging.
+/// The one GET, and its bytes into staging. `parts` is how many the snapshot has.
 pub(super) async fn transfer(
     shell: &Arc<Shell>,
     archive: &Archive,
-    package: &PackageId,
+    (package, parts): (&PackageId, u32),
     receiver: Receiver,
 ) -> Result<Transfer, EngineError> {
     let now = shell.clock.now();
@@ -64,7 +64,7 @@ pub(super) async fn transfer(
     }
     let (beginning, end) = take_beginning(&mut stream).await;
     if matches!(end, Some(Sent::All)) && stream.self_delimiting {
-        let sealing = sealing(shell, archive).await?;
+        let sealing = sealing(shell, archive, parts);
         return match shell.blocking(move |_| take_whole(receiver, beginning, sealing)).await {
             Ok(package) => Ok(Transfer::Whole(Box::new(package), remarks)),
             Err(error) => {
@@ -74,11 +74,11 @@ pub(super) async fn transfer(
             }
         };
     }
-    let follower = pack_ahead(shell, archive, &stream).await;
+    let follower = pack_ahead(shell, archive, parts, &stream).await;
     // What has ended already did so too early, and is kept as it came.
     let framing = match end {
         Some(_) => None,
-        None => framing(shell, archive, &stream).await?,
+        None => framing(shell, archive, parts, &stream),
     };
     let (sender, task) = spawn_receiver(receiver, beginning, framing, WAITING_CHUNKS);
     let sent = match end {
@@ -151,37 +151,34 @@ fn take_whole(
 }
 
 /// How the package is to be stored, should it be short enough to be stored at once.
-async fn sealing(shell: &Shell, archive: &Archive) -> Result<Option<Sealing>, EngineError> {
-    // A job that was started elsewhere is all of its snapshot.
-    let parts = match archive.scope {
-        Some(_) => shell.catalog.parts_of(archive.snapshot).await?,
-        None => 1,
-    };
+fn sealing(shell: &Shell, archive: &Archive, parts: u32) -> Option<Sealing> {
     let max_inflated = shell.limits.max_package_bytes;
-    let job = packing::job_to_come(shell, archive, parts);
-    Ok(job.map(|job| Sealing { job, max_inflated }))
+    let job = packing::job_to_come(shell, archive, parts)?;
+    Some(Sealing { job, max_inflated })
 }
 
 /// Has a large package packed while it comes. Whatever stands in the way, it is packed later.
 async fn pack_ahead(
     shell: &Arc<Shell>,
     archive: &Archive,
+    parts: u32,
     stream: &PackageStream,
 ) -> Option<Follower> {
     let bytes = stream.length.filter(|bytes| *bytes >= PACKED_AHEAD_FROM)?;
-    let parts = shell.catalog.parts_of(archive.snapshot).await.ok()?;
     let draft = packing::draft(shell, archive, parts, bytes)?;
     shell.blocking(move |vault| vault.pack_ahead(draft)).await
 }
 
 /// How a long package is to be stored, should it be one that does not shrink.
-async fn framing(
+fn framing(
     shell: &Shell,
     archive: &Archive,
+    parts: u32,
     stream: &PackageStream,
-) -> Result<Option<Framing>, EngineError> {
-    let Some(bytes) = stream.length.filter(|_| stream.self_delimiting) else { return Ok(None) };
-    Ok(sealing(shell, archive).await?.map(|sealing| Framing { sealing, bytes }))
+) -> Option<Framing> {
+    let bytes = stream.length.filter(|_| stream.self_delimiting)?;
+    let sealing = sealing(shell, archive, parts)?;
+    Some(Framing { sealing, bytes })
 }
 
 /// Not a byte came: the file that was prepared for them is of no use to anybody.

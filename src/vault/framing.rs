@@ -16,12 +16,12 @@ use bytes::Bytes;
 use super::container::{Layout, choose};
 use super::frame::{self, package_offset};
 use super::inside::Slice;
-use super::likeness::content_of_zip;
+use super::likeness::content_of;
 use super::meter::BUFFER;
 use super::sealing::{Received, Sealed, Sealing};
-use super::staging::{Receiver, Staged, StagedKind, described, sniff};
+use super::staging::{Receiver, StagedKind, described, sniff};
 use super::{CheckError, Manifest, PackJob, Vault, VaultError, examine, io_error, whole};
-use crate::model::{ArchiveId, Content, Format, Method, Sha256Digest, StoredFile, Timestamp};
+use crate::model::{ArchiveId, Content, Format, Method, Sha256Digest, Timestamp};
 
 /// More than any front has, in bytes.
 const LONGEST_FRONT: u64 = 64 << 10;
@@ -111,15 +111,9 @@ impl Receiver {
             self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(&front));
         rewritten.map_err(io_error("write", &self.part))?;
         let stored = self.sync_and_read_back(&job, &manifest)?;
-        let content_sha256 = match framed.format {
-            Format::Zip => content_of_zip(package, sealing.max_inflated)
-                .map_err(io_error("read", &self.part))?,
-            Format::Json | Format::Other => Some(content.sha256),
-        };
-        let (format, method) = (framed.format, Method::Store);
-        let file = StoredFile { path: job.path, content: stored, format, method, inode: None };
-        let staged = Staged { content, format, flaw: None };
-        Ok(Received::Sealed(Sealed { staged, file, content_sha256, downloaded_at: at }))
+        let digest = content_of(package, content, framed.format, sealing.max_inflated);
+        let content_sha256 = digest.map_err(io_error("read", &self.part))?;
+        Ok(Received::Sealed(Sealed::of(job, stored, Method::Store, content_sha256)))
     }
 
     /// Makes the file durable and reads it back meanwhile: what is read is what the kernel holds,

@@ -57,11 +57,19 @@ impl Vault {
     }
 }
 
-/// Fails only if the disk cannot be read.
-pub(super) fn content_of_zip(
-    file: impl Read + Seek,
+/// [`Vault::content_of_staged`] of a package that is read here. Fails only if the disk cannot be
+/// read.
+pub(super) fn content_of(
+    package: impl Read + Seek,
+    raw: Content,
+    format: Format,
     max_inflated: u64,
 ) -> io::Result<Option<Sha256Digest>> {
+    if format == Format::Zip { content_of_zip(package, max_inflated) } else { Ok(Some(raw.sha256)) }
+}
+
+/// Fails only if the disk cannot be read.
+fn content_of_zip(file: impl Read + Seek, max_inflated: u64) -> io::Result<Option<Sha256Digest>> {
     match digest_entries(file, max_inflated) {
         // Readers report broken content as errors too; only the disk's own count.
         Err(error) if error.raw_os_error().is_none() => Ok(None),

@@ -12,11 +12,11 @@ use std::io::Cursor;
 use super::container::{Layout, WriteError, choose};
 use super::extract::ReadError;
 use super::inside::Slice;
-use super::likeness::content_of_zip;
+use super::likeness::content_of;
 use super::meter::{BUFFER, Meter};
 use super::staging::{Receiver, Staged, StagedKind};
 use super::{CheckError, Manifest, PackJob, Vault, VaultError, examine, io_error, whole};
-use crate::model::{ArchiveId, Format, Method, Sha256Digest, StoredFile, Timestamp};
+use crate::model::{ArchiveId, Content, Method, Sha256Digest, StoredFile, Timestamp};
 
 /// How a package is to be stored that is short enough to be sealed.
 #[derive(Clone, Debug)]
@@ -49,6 +49,21 @@ pub struct Sealed {
     pub downloaded_at: Timestamp,
 }
 
+impl Sealed {
+    /// The package of `job` in a file with the content `stored`.
+    pub(super) fn of(
+        job: PackJob,
+        stored: Content,
+        method: Method,
+        content_sha256: Option<Sha256Digest>,
+    ) -> Self {
+        let PackJob { raw, format, path, manifest, .. } = job;
+        let staged = Staged { content: raw, format, flaw: None };
+        let file = StoredFile { path, content: stored, format, method, inode: None };
+        Self { staged, file, content_sha256, downloaded_at: manifest.downloaded_at }
+    }
+}
+
 /// No package that is longer is sealed, in bytes; what has come of it is written by pieces.
 pub const LONGEST_SEALED: usize = BUFFER;
 
@@ -76,23 +91,20 @@ impl Receiver {
         drop(zip);
         let failed = |source| VaultError::SyncFailed { path: self.part.clone(), source };
         self.file.sync().map_err(failed)?;
-        let Ok(stored) = self.vault.read_back(&job, &manifest, &self.part) else {
-            // The package is in memory still: it is written once more, as it came.
-            self.begin_anew()?;
-            self.buffer = body;
-            return self.finish().map(Received::Staged);
-        };
-        let content_sha256 = match format {
-            Format::Zip => {
-                let digest = content_of_zip(Cursor::new(&body), sealing.max_inflated);
-                digest.map_err(io_error("read", &self.part))?
+        let stored = match self.vault.read_back(&job, &manifest, &self.part) {
+            Ok(stored) => stored,
+            // It is durable, and what could not be read now may be read later.
+            Err(CheckError::Failed(error)) => return Err(error),
+            Err(CheckError::Damaged(_)) => {
+                // The package is in memory still: it is written once more, as it came.
+                self.begin_anew()?;
+                self.buffer = body;
+                return self.finish().map(Received::Staged);
             }
-            Format::Json | Format::Other => Some(content.sha256),
         };
-        let file = StoredFile { path: job.path, content: stored, format, method, inode: None };
-        let staged = Staged { content, format, flaw: None };
-        let downloaded_at = job.manifest.downloaded_at;
-        Ok(Received::Sealed(Sealed { staged, file, content_sha256, downloaded_at }))
+        let digest = content_of(Cursor::new(&body), content, format, sealing.max_inflated);
+        let content_sha256 = digest.map_err(io_error("read", &self.part))?;
+        Ok(Received::Sealed(Sealed::of(job, stored, method, content_sha256)))
     }
 
     /// Throws away what was written, which is not what was to be written.
@@ -164,8 +176,10 @@ impl Vault {
         let Some((manifest, _)) = self.sealed(id)? else { return Ok(None) };
         let raw = manifest.raw();
         match self.source(&part, manifest.format, raw).unwrap(raw) {
-            Ok((file, start)) => content_of_zip(Slice::new(file, start, raw.bytes), max_inflated)
-                .map_err(io_error("read", &part)),
+            Ok((file, start)) => {
+                content_of(Slice::new(file, start, raw.bytes), raw, manifest.format, max_inflated)
+                    .map_err(io_error("read", &part))
+            }
             Err(ReadError::Damaged(_)) => Ok(None),
             Err(ReadError::Disk(error) | ReadError::Output(error)) => {
                 Err(io_error("read", &part)(error))

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::model::Content;
+use crate::model::{Content, Format};
 use crate::settings::{Pack, PackMethod};
 use crate::vault::disk::tests::{Bench, Fault, json, random};
 use crate::vault::manifest::tests::manifest_of;
